@@ -1,0 +1,12 @@
+//! Ground floor: days and time zones, consumer identifiers, spelling suggestions. Knows nothing else of the house.
+
+pub mod day;
+pub mod decimal;
+pub mod id;
+pub mod suggest;
+pub mod zone;
+
+pub use day::{Day, DayError};
+pub use decimal::Decimal6;
+pub use id::{ConsumerIdx, IdType, IdValue, ScopeId};
+pub use zone::{Zone, ZoneError};

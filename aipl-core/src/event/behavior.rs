@@ -1,0 +1,191 @@
+//! The behavior vocabulary and the decoding of a raw behavior column into its codes.
+
+use std::collections::HashMap;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int32Type};
+
+use crate::event::{BehaviorCode, EventSchema};
+
+/// The standard behaviors, in code order.
+pub const STANDARD_BEHAVIORS: [&str; 21] = [
+    "impression",
+    "click",
+    "view",
+    "store_view",
+    "content_view",
+    "category_search",
+    "search",
+    "favorite",
+    "add_to_cart",
+    "sample_claim",
+    "share",
+    "comment",
+    "like",
+    "follow",
+    "unfollow",
+    "member_join",
+    "member_leave",
+    "reserve",
+    "purchase",
+    "refund",
+    "review",
+];
+
+/// What a raw value of the behavior column stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    Known(BehaviorCode),
+    Ignored,
+}
+
+/// Codes beyond the vocabulary that a decoded column can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpecialCodes {
+    /// The value is null.
+    pub null: BehaviorCode,
+    /// The value is not in the vocabulary or the mapping.
+    pub unknown: BehaviorCode,
+    /// The value is mapped to nothing.
+    pub ignored: BehaviorCode,
+}
+
+/// Turns raw behavior columns into vocabulary codes.
+#[derive(Debug, Clone)]
+pub struct BehaviorDecoder {
+    vocabulary: Vec<String>,
+    meanings: HashMap<String, Meaning>,
+}
+
+impl BehaviorDecoder {
+    /// The decoder of a schema: its `behaviors` mapping, or the standard and own names as they are.
+    #[must_use]
+    pub fn new(schema: &EventSchema) -> Self {
+        let vocabulary = schema.vocabulary();
+        let code = |name: &str| vocabulary.iter().position(|known| known == name).map(|at| Meaning::Known(at as BehaviorCode));
+        let meanings = match schema.behaviors() {
+            Some(mapping) => mapping
+                .iter()
+                .filter_map(|(raw, name)| Some((raw.clone(), name.as_deref().map_or(Some(Meaning::Ignored), code)?)))
+                .collect(),
+            None => vocabulary.iter().filter_map(|name| Some((name.clone(), code(name)?))).collect(),
+        };
+        BehaviorDecoder { vocabulary, meanings }
+    }
+
+    /// The names behind the codes.
+    #[must_use]
+    pub fn vocabulary(&self) -> &[String] {
+        &self.vocabulary
+    }
+
+    /// The raw values that are understood.
+    pub fn raw_values(&self) -> impl Iterator<Item = &str> {
+        self.meanings.keys().map(String::as_str)
+    }
+
+    /// The codes that say why a row has no behavior.
+    #[must_use]
+    pub fn special(&self) -> SpecialCodes {
+        let size = self.vocabulary.len() as BehaviorCode;
+        SpecialCodes { null: size, unknown: size + 1, ignored: size + 2 }
+    }
+
+    /// How many different codes [`Self::decode`] can give.
+    #[must_use]
+    pub fn code_count(&self) -> usize {
+        self.vocabulary.len() + 3
+    }
+
+    fn code_of(&self, raw: &str) -> BehaviorCode {
+        match self.meanings.get(raw) {
+            Some(Meaning::Known(code)) => *code,
+            Some(Meaning::Ignored) => self.special().ignored,
+            None => self.special().unknown,
+        }
+    }
+
+    /// Whether a column of this type can hold behaviors.
+    #[must_use]
+    pub fn accepts(data_type: &DataType) -> bool {
+        match data_type {
+            DataType::Dictionary(_, values) => Self::accepts(values),
+            other => other.is_integer() || matches!(other, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View),
+        }
+    }
+
+    /// Appends one code a row. The column must be of an accepted type.
+    pub fn decode(&self, column: &ArrayRef, codes: &mut Vec<BehaviorCode>) {
+        let null = self.special().null;
+        if let DataType::Dictionary(_, _) = column.data_type() {
+            let dictionary = column.as_any_dictionary();
+            let mut values = Vec::with_capacity(dictionary.values().len());
+            self.decode(dictionary.values(), &mut values);
+            if let Some(typed) = column.as_dictionary_opt::<Int32Type>().filter(|typed| typed.null_count() == 0) {
+                codes.extend(typed.keys().values().iter().map(|&key| values[key as usize]));
+            } else {
+                let keys = dictionary.normalized_keys();
+                codes.extend(keys.iter().enumerate().map(|(row, &key)| if column.is_null(row) { null } else { values[key] }));
+            }
+        } else if column.data_type().is_integer() {
+            self.decode_integers(column, codes);
+        } else {
+            self.decode_text(column, codes);
+        }
+    }
+
+    fn decode_integers(&self, column: &ArrayRef, codes: &mut Vec<BehaviorCode>) {
+        let Ok(widened) = cast(column, &DataType::Int64) else { return codes.extend(std::iter::repeat_n(self.special().unknown, column.len())) };
+        let values: &Int64Array = widened.as_primitive();
+        let mut seen: HashMap<i64, BehaviorCode> = HashMap::new();
+        codes.extend(values.iter().enumerate().map(|(row, value)| match value {
+            Some(value) => *seen.entry(value).or_insert_with(|| self.code_of(&value.to_string())),
+            None if column.is_null(row) => self.special().null,
+            None => self.special().unknown,
+        }));
+    }
+
+    fn decode_text(&self, column: &ArrayRef, codes: &mut Vec<BehaviorCode>) {
+        let null = self.special().null;
+        let mut code = |value: Option<&str>| codes.push(value.map_or(null, |raw| self.code_of(raw)));
+        match column.data_type() {
+            DataType::Utf8 => column.as_string::<i32>().iter().for_each(&mut code),
+            DataType::LargeUtf8 => column.as_string::<i64>().iter().for_each(&mut code),
+            _ => column.as_string_view().iter().for_each(&mut code),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{DictionaryArray, Int8Array, StringArray, StringViewArray, UInt64Array};
+    use std::sync::Arc;
+
+    fn decode(decoder: &BehaviorDecoder, column: ArrayRef) -> Vec<BehaviorCode> {
+        let mut codes = Vec::new();
+        decoder.decode(&column, &mut codes);
+        codes
+    }
+
+    #[test]
+    fn every_accepted_type_gives_the_same_codes() {
+        let decoder = BehaviorDecoder::new(&EventSchema::new("c", "b", "a", "t"));
+        let special = decoder.special();
+        let raw = [Some("view"), None, Some("purchase"), Some("purchas")];
+        let expected = vec![2, special.null, 18, special.unknown];
+        assert_eq!(decode(&decoder, Arc::new(StringArray::from_iter(raw))), expected);
+        assert_eq!(decode(&decoder, Arc::new(StringViewArray::from_iter(raw))), expected);
+        assert_eq!(decode(&decoder, Arc::new(raw.into_iter().collect::<DictionaryArray<Int32Type>>())), expected);
+    }
+
+    #[test]
+    fn integers_go_through_the_mapping() {
+        let schema = EventSchema::new("c", "b", "a", "t").with_behaviors([("0", Some("view")), ("1", Some("purchase")), ("9", None)]);
+        let decoder = BehaviorDecoder::new(&schema);
+        let special = decoder.special();
+        assert_eq!(decode(&decoder, Arc::new(Int8Array::from(vec![Some(0), Some(1), Some(9), Some(7), None]))), vec![2, 18, special.ignored, special.unknown, special.null]);
+        assert_eq!(decode(&decoder, Arc::new(UInt64Array::from(vec![u64::MAX]))), vec![special.unknown]);
+    }
+}

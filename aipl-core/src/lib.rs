@@ -1,0 +1,3 @@
+//! aipl core.
+pub mod base;
+pub mod event;
