@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::generate::{GeneratorParams, IdKind, ParamsError, SortOrder};
+use crate::params::{GeneratorParams, IdKind, ParamsError, SortOrder};
 
 /// What the `generate` program prints for `--help`.
 pub const USAGE: &str = "\
@@ -79,11 +79,7 @@ impl fmt::Display for ArgsError {
             Self::NotANumber { flag, value } => {
                 write!(f, "{flag}: {value:?} is not a whole number in range")
             }
-            Self::NotAChoice {
-                flag,
-                value,
-                choices,
-            } => write!(f, "{flag}: {value:?} is not one of {choices}"),
+            Self::NotAChoice { flag, value, choices } => write!(f, "{flag}: {value:?} is not one of {choices}"),
             Self::MissingOut => write!(f, "--out DIR is required"),
             Self::Params(error) => error.fmt(f),
         }
@@ -159,25 +155,13 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, ArgsErro
 }
 
 fn number<T: std::str::FromStr>(flag: &'static str, value: String) -> Result<T, ArgsError> {
-    value
-        .replace('_', "")
-        .parse()
-        .map_err(|_| ArgsError::NotANumber { flag, value })
+    value.replace('_', "").parse().map_err(|_| ArgsError::NotANumber { flag, value })
 }
 
-fn choice<T: Copy>(
-    flag: &'static str,
-    value: String,
-    choices: &'static str,
-    values: &[(&str, T)],
-) -> Result<T, ArgsError> {
+fn choice<T: Copy>(flag: &'static str, value: String, choices: &'static str, values: &[(&str, T)]) -> Result<T, ArgsError> {
     match values.iter().find(|(name, _)| *name == value) {
         Some((_, chosen)) => Ok(*chosen),
-        None => Err(ArgsError::NotAChoice {
-            flag,
-            value,
-            choices,
-        }),
+        None => Err(ArgsError::NotAChoice { flag, value, choices }),
     }
 }
 
@@ -216,22 +200,14 @@ mod tests {
     fn what_is_left_out_has_the_documented_default() {
         for (flag, value) in [
             ("--rows", GeneratorParams::default().rows.to_string()),
-            (
-                "--consumers",
-                GeneratorParams::default().consumers.to_string(),
-            ),
+            ("--consumers", GeneratorParams::default().consumers.to_string()),
             ("--brands", GeneratorParams::default().brands.to_string()),
             ("--days", GeneratorParams::default().days.to_string()),
             ("--seed", GeneratorParams::default().seed.to_string()),
-            (
-                "--row-group",
-                GeneratorParams::default().row_group.to_string(),
-            ),
+            ("--row-group", GeneratorParams::default().row_group.to_string()),
             ("--files", GeneratorParams::default().files.to_string()),
         ] {
-            let line = USAGE
-                .lines()
-                .find(|line| line.trim_start().starts_with(flag));
+            let line = USAGE.lines().find(|line| line.trim_start().starts_with(flag));
             let documented = line.is_some_and(|l| l.ends_with(&format!("(default {value})")));
             assert!(documented, "{flag} {value}");
         }
@@ -241,31 +217,13 @@ mod tests {
     fn refusals_name_the_flag_and_the_value() {
         assert_eq!(message("--out"), "--out needs a value");
         assert_eq!(message("--rows 10"), "--out DIR is required");
-        assert_eq!(
-            message("--row 10"),
-            "unknown argument \"--row\"; --help lists the flags"
-        );
-        assert_eq!(
-            message("--rows ten"),
-            "--rows: \"ten\" is not a whole number in range"
-        );
-        assert_eq!(
-            message("--rows -1"),
-            "--rows: \"-1\" is not a whole number in range"
-        );
-        assert_eq!(
-            message("--ids uuid"),
-            "--ids: \"uuid\" is not one of int, text"
-        );
-        assert_eq!(
-            message("--sort up"),
-            "--sort: \"up\" is not one of none, time"
-        );
+        assert_eq!(message("--row 10"), "unknown argument \"--row\"; --help lists the flags");
+        assert_eq!(message("--rows ten"), "--rows: \"ten\" is not a whole number in range");
+        assert_eq!(message("--rows -1"), "--rows: \"-1\" is not a whole number in range");
+        assert_eq!(message("--ids uuid"), "--ids: \"uuid\" is not one of int, text");
+        assert_eq!(message("--sort up"), "--sort: \"up\" is not one of none, time");
         assert_eq!(message("--seed 1 --seed 2"), "--seed is given twice");
-        assert_eq!(
-            message("--brands 0 --out d"),
-            "brands: 0 is not between 1 and 100000"
-        );
+        assert_eq!(message("--brands 0 --out d"), "brands: 0 is not between 1 and 100000");
     }
 
     #[test]

@@ -13,9 +13,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder,
-};
+use arrow::array::{ArrayRef, Float64Builder, Int64Builder, RecordBatch, StringBuilder, TimestampMicrosecondBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
@@ -25,8 +23,7 @@ use parquet::file::properties::WriterProperties;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Days from 1970-01-01 to 2024-01-01, the first day of every generated log.
-pub const FIRST_DAY: i64 = 19_723;
+use crate::params::{FIRST_DAY, GeneratorParams, IdKind, ParamsError, SortOrder};
 
 /// Rows handed to the Parquet writer at once; bounds the memory outside the writer.
 const BATCH_ROWS: usize = 65_536;
@@ -50,8 +47,7 @@ pub const BEHAVIOR_MIX: [(&str, u32); 12] = [
 
 /// Relative traffic of the 24 hours of a day.
 const HOURS: [f64; 24] = [
-    4.0, 2.0, 1.0, 1.0, 1.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 6.0, 6.0, 5.0, 5.0, 5.0, 5.0, 5.0, 6.0,
-    7.0, 9.0, 9.0, 8.0, 6.0,
+    4.0, 2.0, 1.0, 1.0, 1.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 6.0, 6.0, 5.0, 5.0, 5.0, 5.0, 5.0, 6.0, 7.0, 9.0, 9.0, 8.0, 6.0,
 ];
 /// Every `SALE_EVERY`-th day has `SALE_FACTOR` times the traffic.
 const SALE_EVERY: u32 = 30;
@@ -62,138 +58,19 @@ const AFFINITY: f64 = 0.75;
 const MAX_OWN_BRANDS: u64 = 4;
 const ZIPF_EXPONENT: f64 = 0.9;
 
-/// Type of the `user_id` column.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IdKind {
-    /// 64-bit integers from 1.
-    Int,
-    /// Text such as `u0001234`.
-    Text,
-}
-
-/// Order of the rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SortOrder {
-    /// Every row's time is drawn from the whole span.
-    None,
-    /// Times ascend over all rows and files.
-    Time,
-}
-
-/// What to generate; [`check`](Self::check) says what is allowed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GeneratorParams {
-    /// Events in all files together.
-    pub rows: u64,
-    /// Size of the population the consumers are drawn from.
-    pub consumers: u64,
-    /// Number of brands.
-    pub brands: u32,
-    /// Days covered, from [`FIRST_DAY`] on.
-    pub days: u32,
-    /// Seed of every draw.
-    pub seed: u64,
-    /// Type of `user_id`.
-    pub ids: IdKind,
-    /// Rows in one Parquet row group.
-    pub row_group: usize,
-    /// Files that the rows are split over.
-    pub files: u32,
-    /// Order of the rows.
-    pub sort: SortOrder,
-}
-
-impl Default for GeneratorParams {
-    fn default() -> Self {
-        Self {
-            rows: 1_000_000,
-            consumers: 100_000,
-            brands: 500,
-            days: 365,
-            seed: 7,
-            ids: IdKind::Int,
-            row_group: 1_000_000,
-            files: 1,
-            sort: SortOrder::None,
-        }
-    }
-}
-
-/// A parameter outside its range.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ParamsError {
-    /// Name of the parameter.
-    pub field: &'static str,
-    /// Its value.
-    pub actual: u64,
-    /// The least value allowed.
-    pub minimum: u64,
-    /// The greatest value allowed.
-    pub maximum: u64,
-}
-
-impl fmt::Display for ParamsError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            field,
-            actual,
-            minimum,
-            maximum,
-        } = self;
-        write!(
-            f,
-            "{field}: {actual} is not between {minimum} and {maximum}"
-        )
-    }
-}
-
-impl std::error::Error for ParamsError {}
-
-impl GeneratorParams {
-    /// Checks every range.
-    ///
-    /// # Errors
-    /// [`ParamsError`] for the first field out of range.
-    pub fn check(&self) -> Result<(), ParamsError> {
-        let ranges = [
-            ("rows", self.rows, 0, 100_000_000_000),
-            ("consumers", self.consumers, 1, 10_000_000_000),
-            ("brands", u64::from(self.brands), 1, 100_000),
-            ("days", u64::from(self.days), 1, 3_650),
-            ("row_group", self.row_group as u64, 1, 100_000_000),
-            ("files", u64::from(self.files), 1, 10_000),
-        ];
-        for (field, actual, minimum, maximum) in ranges {
-            if !(minimum..=maximum).contains(&actual) {
-                return Err(ParamsError {
-                    field,
-                    actual,
-                    minimum,
-                    maximum,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn schema(&self) -> SchemaRef {
-        let id = match self.ids {
-            IdKind::Int => DataType::Int64,
-            IdKind::Text => DataType::Utf8,
-        };
-        Arc::new(Schema::new(vec![
-            Field::new("user_id", id, false),
-            Field::new("brand", DataType::Utf8, false),
-            Field::new("action", DataType::Utf8, false),
-            Field::new(
-                "ts",
-                DataType::Timestamp(TimeUnit::Microsecond, None),
-                false,
-            ),
-            Field::new("rating", DataType::Float64, true),
-            Field::new("amount", DataType::Float64, true),
-        ]))
-    }
+fn schema(ids: IdKind) -> SchemaRef {
+    let id = match ids {
+        IdKind::Int => DataType::Int64,
+        IdKind::Text => DataType::Utf8,
+    };
+    Arc::new(Schema::new(vec![
+        Field::new("user_id", id, false),
+        Field::new("brand", DataType::Utf8, false),
+        Field::new("action", DataType::Utf8, false),
+        Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, None), false),
+        Field::new("rating", DataType::Float64, true),
+        Field::new("amount", DataType::Float64, true),
+    ]))
 }
 
 /// Why a log could not be written.
@@ -264,18 +141,12 @@ pub struct WrittenFile {
 ///
 /// # Errors
 /// [`GenerateError`]; files written before the failure stay.
-pub fn write_parquet(
-    params: &GeneratorParams,
-    out: &Path,
-) -> Result<Vec<WrittenFile>, GenerateError> {
+pub fn write_parquet(params: &GeneratorParams, out: &Path) -> Result<Vec<WrittenFile>, GenerateError> {
     let mut generator = EventGenerator::new(params)?;
     fs::create_dir_all(out)?;
     for entry in fs::read_dir(out)? {
         let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "parquet")
-        {
+        if path.extension().is_some_and(|extension| extension == "parquet") {
             return Err(GenerateError::NotEmpty(path));
         }
     }
@@ -329,21 +200,15 @@ impl EventGenerator {
         let brand_width = (params.brands - 1).to_string().len().max(3);
         let zipf = (1..=params.brands).map(|rank| f64::from(rank).powf(-ZIPF_EXPONENT));
         let day_weight = |day: u32| {
-            if day % SALE_EVERY == SALE_EVERY - 1 {
-                SALE_FACTOR
-            } else {
-                1.0
-            }
+            if day % SALE_EVERY == SALE_EVERY - 1 { SALE_FACTOR } else { 1.0 }
         };
         let hours = (0..params.days).flat_map(|day| HOURS.map(|weight| weight * day_weight(day)));
         Ok(Self {
-            schema: params.schema(),
+            schema: schema(params.ids),
             rng: ChaCha8Rng::seed_from_u64(params.seed),
             next_row: 0,
             id_step: coprime_step(params.consumers, params.seed),
-            brand_names: (0..params.brands)
-                .map(|brand| format!("b{brand:0brand_width$}"))
-                .collect(),
+            brand_names: (0..params.brands).map(|brand| format!("b{brand:0brand_width$}")).collect(),
             brands: Cumulative::new(zipf),
             behaviors: Cumulative::new(BEHAVIOR_MIX.iter().map(|(_, weight)| f64::from(*weight))),
             hours: Cumulative::new(hours),
@@ -374,7 +239,7 @@ impl EventGenerator {
             let time = self.time();
             // Drawn for every row, so that a row's later draws do not depend on its behavior.
             let detail: f64 = self.rng.random();
-            ids.append(consumer.wrapping_mul(self.id_step) % self.params.consumers);
+            ids.append(consumer * self.id_step % self.params.consumers);
             brands.append_value(&self.brand_names[brand]);
             actions.append_value(behavior);
             times.append_value(time);

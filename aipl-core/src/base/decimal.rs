@@ -33,7 +33,9 @@ impl Decimal6 {
         let scaled = if shift >= 0 {
             value.checked_mul(10i128.checked_pow(shift as u32)?)?
         } else {
-            let Some(divisor) = 10i128.checked_pow(shift.unsigned_abs()) else { return Some(Decimal6(0)) };
+            let Some(divisor) = 10i128.checked_pow(shift.unsigned_abs()) else {
+                return Some(Decimal6(0));
+            };
             let (quotient, remainder) = (value.div_euclid(divisor), value.rem_euclid(divisor));
             let twice = remainder * 2;
             quotient + i128::from(twice > divisor || (twice == divisor && quotient & 1 == 1))
@@ -77,7 +79,11 @@ mod tests {
 
     #[test]
     fn text_floats_and_decimals_agree() {
-        for (text, float, raw) in [("0.1", 0.1, 100_000), ("-12.345678", -12.345_678, -12_345_678), ("33.33", 33.33, 33_330_000)] {
+        for (text, float, raw) in [
+            ("0.1", 0.1, 100_000),
+            ("-12.345678", -12.345_678, -12_345_678),
+            ("33.33", 33.33, 33_330_000),
+        ] {
             assert_eq!(Decimal6::from_text(text), Some(Decimal6(raw)));
             assert_eq!(Decimal6::from_f64(float), Some(Decimal6(raw)));
             assert_eq!(Decimal6(raw).to_string(), text);

@@ -78,9 +78,17 @@ impl Zone {
     fn from_table(name: &str, starts: Vec<i64>, offsets: Vec<i64>) -> Zone {
         let gaps = (1..starts.len())
             .filter(|&i| offsets[i] > offsets[i - 1])
-            .map(|i| Gap { start: starts[i] + offsets[i - 1], end: starts[i] + offsets[i] })
+            .map(|i| Gap {
+                start: starts[i] + offsets[i - 1],
+                end: starts[i] + offsets[i],
+            })
             .collect();
-        Zone { name: name.to_owned(), starts, offsets, gaps }
+        Zone {
+            name: name.to_owned(),
+            starts,
+            offsets,
+            gaps,
+        }
     }
 
     /// The name it was looked up by.
@@ -107,7 +115,8 @@ impl Zone {
     #[must_use]
     pub fn instant_of_wall_clock(&self, wall: i64) -> i64 {
         // The last offset whose period has begun by this wall time as that period's own clock shows it.
-        let begun = |i: usize| self.starts[i] == i64::MIN || self.starts[i].saturating_add(self.offsets[i].min(self.offsets[i - 1])) <= wall;
+        let begun =
+            |i: usize| self.starts[i] == i64::MIN || self.starts[i].saturating_add(self.offsets[i].min(self.offsets[i - 1])) <= wall;
         let mut low = 0;
         let mut high = self.starts.len();
         while low + 1 < high {
@@ -178,7 +187,16 @@ mod tests {
     /// jiff's own "compatible" disambiguation is the rule; the table must equal it around every change and away from them.
     #[test]
     fn table_equals_jiff_around_every_change() {
-        for name in ["Asia/Shanghai", "America/New_York", "Asia/Kathmandu", "Pacific/Apia", "America/Sao_Paulo", "Australia/Lord_Howe", "Africa/Casablanca", "Europe/London"] {
+        for name in [
+            "Asia/Shanghai",
+            "America/New_York",
+            "Asia/Kathmandu",
+            "Pacific/Apia",
+            "America/Sao_Paulo",
+            "Australia/Lord_Howe",
+            "Africa/Casablanca",
+            "Europe/London",
+        ] {
             let zone = Zone::named(name).expect("a zone");
             let reference = TimeZone::get(name).expect("a zone");
             for &change in zone.starts.iter().skip(1) {
@@ -210,7 +228,10 @@ mod tests {
     fn a_skipped_day_is_read_as_the_next() {
         let apia = Zone::named("Pacific/Apia").expect("a zone");
         let instant = apia.instant_of_wall_clock(wall("2011-12-30T10:00"));
-        assert_eq!(apia.day_of_instant(instant), crate::base::day::days_from_civil(jiff::civil::date(2011, 12, 31)));
+        assert_eq!(
+            apia.day_of_instant(instant),
+            crate::base::day::days_from_civil(jiff::civil::date(2011, 12, 31))
+        );
         assert!(apia.skips_within(wall("2011-12-30T10:00"), wall("2011-12-30T10:00")));
         assert!(!apia.skips_within(wall("2012-12-30T10:00"), wall("2012-12-30T11:00")));
     }

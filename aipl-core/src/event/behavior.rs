@@ -63,7 +63,12 @@ impl BehaviorDecoder {
     #[must_use]
     pub fn new(schema: &EventSchema) -> Self {
         let vocabulary = schema.vocabulary();
-        let code = |name: &str| vocabulary.iter().position(|known| known == name).map(|at| Meaning::Known(at as BehaviorCode));
+        let code = |name: &str| {
+            vocabulary
+                .iter()
+                .position(|known| known == name)
+                .map(|at| Meaning::Known(at as BehaviorCode))
+        };
         let meanings = match schema.behaviors() {
             Some(mapping) => mapping
                 .iter()
@@ -89,7 +94,11 @@ impl BehaviorDecoder {
     #[must_use]
     pub fn special(&self) -> SpecialCodes {
         let size = self.vocabulary.len() as BehaviorCode;
-        SpecialCodes { null: size, unknown: size + 1, ignored: size + 2 }
+        SpecialCodes {
+            null: size,
+            unknown: size + 1,
+            ignored: size + 2,
+        }
     }
 
     /// How many different codes [`Self::decode`] can give.
@@ -111,7 +120,7 @@ impl BehaviorDecoder {
     pub fn accepts(data_type: &DataType) -> bool {
         match data_type {
             DataType::Dictionary(_, values) => Self::accepts(values),
-            other => other.is_integer() || matches!(other, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View),
+            other => other.is_integer() || matches!(other, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null),
         }
     }
 
@@ -126,7 +135,11 @@ impl BehaviorDecoder {
                 codes.extend(typed.keys().values().iter().map(|&key| values[key as usize]));
             } else {
                 let keys = dictionary.normalized_keys();
-                codes.extend(keys.iter().enumerate().map(|(row, &key)| if column.is_null(row) { null } else { values[key] }));
+                codes.extend(
+                    keys.iter()
+                        .enumerate()
+                        .map(|(row, &key)| if column.is_null(row) { null } else { values[key] }),
+                );
             }
         } else if column.data_type().is_integer() {
             self.decode_integers(column, codes);
@@ -136,7 +149,9 @@ impl BehaviorDecoder {
     }
 
     fn decode_integers(&self, column: &ArrayRef, codes: &mut Vec<BehaviorCode>) {
-        let Ok(widened) = cast(column, &DataType::Int64) else { return codes.extend(std::iter::repeat_n(self.special().unknown, column.len())) };
+        let Ok(widened) = cast(column, &DataType::Int64) else {
+            return codes.extend(std::iter::repeat_n(self.special().unknown, column.len()));
+        };
         let values: &Int64Array = widened.as_primitive();
         let mut seen: HashMap<i64, BehaviorCode> = HashMap::new();
         codes.extend(values.iter().enumerate().map(|(row, value)| match value {
@@ -152,6 +167,7 @@ impl BehaviorDecoder {
         match column.data_type() {
             DataType::Utf8 => column.as_string::<i32>().iter().for_each(&mut code),
             DataType::LargeUtf8 => column.as_string::<i64>().iter().for_each(&mut code),
+            DataType::Null => codes.extend(std::iter::repeat_n(null, column.len())),
             _ => column.as_string_view().iter().for_each(&mut code),
         }
     }
@@ -177,7 +193,10 @@ mod tests {
         let expected = vec![2, special.null, 18, special.unknown];
         assert_eq!(decode(&decoder, Arc::new(StringArray::from_iter(raw))), expected);
         assert_eq!(decode(&decoder, Arc::new(StringViewArray::from_iter(raw))), expected);
-        assert_eq!(decode(&decoder, Arc::new(raw.into_iter().collect::<DictionaryArray<Int32Type>>())), expected);
+        assert_eq!(
+            decode(&decoder, Arc::new(raw.into_iter().collect::<DictionaryArray<Int32Type>>())),
+            expected
+        );
     }
 
     #[test]
@@ -185,7 +204,10 @@ mod tests {
         let schema = EventSchema::new("c", "b", "a", "t").with_behaviors([("0", Some("view")), ("1", Some("purchase")), ("9", None)]);
         let decoder = BehaviorDecoder::new(&schema);
         let special = decoder.special();
-        assert_eq!(decode(&decoder, Arc::new(Int8Array::from(vec![Some(0), Some(1), Some(9), Some(7), None]))), vec![2, 18, special.ignored, special.unknown, special.null]);
+        assert_eq!(
+            decode(&decoder, Arc::new(Int8Array::from(vec![Some(0), Some(1), Some(9), Some(7), None]))),
+            vec![2, 18, special.ignored, special.unknown, special.null]
+        );
         assert_eq!(decode(&decoder, Arc::new(UInt64Array::from(vec![u64::MAX]))), vec![special.unknown]);
     }
 }

@@ -72,9 +72,12 @@ impl IdColumn {
         }
     }
 
-    /// Views a column; `None` if its type is not accepted.
+    /// Views a column; `None` if its type is not accepted. A column of the null type is text without a value.
     #[must_use]
     pub fn new(column: &ArrayRef) -> Option<IdColumn> {
+        if *column.data_type() == DataType::Null {
+            return Some(IdColumn::Utf8(StringArray::new_null(column.len())));
+        }
         Self::id_type(column.data_type())?;
         Some(match column.data_type() {
             DataType::Utf8 => IdColumn::Utf8(column.as_string().clone()),
@@ -84,8 +87,16 @@ impl IdColumn {
             DataType::Dictionary(_, _) => {
                 let dictionary = column.as_any_dictionary();
                 let values = Box::new(IdColumn::new(dictionary.values())?);
-                let keys = if dictionary.values().is_empty() { vec![0; column.len()] } else { dictionary.normalized_keys() };
-                IdColumn::Dictionary { keys, array: column.clone(), values }
+                let keys = if dictionary.values().is_empty() {
+                    vec![0; column.len()]
+                } else {
+                    dictionary.normalized_keys()
+                };
+                IdColumn::Dictionary {
+                    keys,
+                    array: column.clone(),
+                    values,
+                }
             }
             _ => IdColumn::Int(cast(column, &DataType::Int64).ok()?.as_primitive().clone()),
         })
@@ -116,7 +127,9 @@ impl IdColumn {
             IdColumn::Int(array) if array.is_null(row) => IdRef::Null,
             IdColumn::Int(array) => IdRef::Int(array.value(row)),
             IdColumn::Unsigned(array) if array.is_null(row) => IdRef::Null,
-            IdColumn::Unsigned(array) => i64::try_from(array.as_primitive::<UInt64Type>().value(row)).map_or(IdRef::Bad(Reason::IdOutOfRange), IdRef::Int),
+            IdColumn::Unsigned(array) => {
+                i64::try_from(array.as_primitive::<UInt64Type>().value(row)).map_or(IdRef::Bad(Reason::IdOutOfRange), IdRef::Int)
+            }
             IdColumn::Utf8(array) if array.is_null(row) => IdRef::Null,
             IdColumn::Utf8(array) => check_text(array.value(row)),
             IdColumn::LargeUtf8(array) if array.is_null(row) => IdRef::Null,
@@ -134,11 +147,24 @@ impl IdColumn {
         // One loop a representation, so that the choice is made once a batch and not once a row.
         match self {
             IdColumn::Int(array) if array.null_count() == 0 => {
-                array.values().iter().enumerate().for_each(|(row, &value)| visit(row, IdRef::Int(value)));
+                array
+                    .values()
+                    .iter()
+                    .enumerate()
+                    .for_each(|(row, &value)| visit(row, IdRef::Int(value)));
             }
-            IdColumn::Utf8(array) => array.iter().enumerate().for_each(|(row, text)| visit(row, text.map_or(IdRef::Null, check_text))),
-            IdColumn::LargeUtf8(array) => array.iter().enumerate().for_each(|(row, text)| visit(row, text.map_or(IdRef::Null, check_text))),
-            IdColumn::View(array) => array.iter().enumerate().for_each(|(row, text)| visit(row, text.map_or(IdRef::Null, check_text))),
+            IdColumn::Utf8(array) => array
+                .iter()
+                .enumerate()
+                .for_each(|(row, text)| visit(row, text.map_or(IdRef::Null, check_text))),
+            IdColumn::LargeUtf8(array) => array
+                .iter()
+                .enumerate()
+                .for_each(|(row, text)| visit(row, text.map_or(IdRef::Null, check_text))),
+            IdColumn::View(array) => array
+                .iter()
+                .enumerate()
+                .for_each(|(row, text)| visit(row, text.map_or(IdRef::Null, check_text))),
             _ => (0..self.len()).for_each(|row| visit(row, self.get(row))),
         }
     }
@@ -183,7 +209,10 @@ mod tests {
         }
         let unsigned: ArrayRef = Arc::new(UInt64Array::from(vec![Some(7), Some(u64::MAX), None]));
         let column = IdColumn::new(&unsigned).expect("accepted");
-        assert_eq!([column.get(0), column.get(1), column.get(2)], [IdRef::Int(7), IdRef::Bad(Reason::IdOutOfRange), IdRef::Null]);
+        assert_eq!(
+            [column.get(0), column.get(1), column.get(2)],
+            [IdRef::Int(7), IdRef::Bad(Reason::IdOutOfRange), IdRef::Null]
+        );
         assert!(IdColumn::new(&(Arc::new(Float64Array::from(vec![1.0])) as ArrayRef)).is_none());
     }
 }

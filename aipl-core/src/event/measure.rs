@@ -40,7 +40,10 @@ impl Measures {
     /// Whether a value of this type can be unacceptable, so that a row must be checked even if no rule asks for the number.
     #[must_use]
     pub fn can_be_bad(data_type: &DataType) -> bool {
-        !matches!(data_type, DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 | DataType::UInt32 | DataType::Null)
+        !matches!(
+            data_type,
+            DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 | DataType::UInt32 | DataType::Null
+        )
     }
 
     /// One measure a row; `None` if the type is not accepted.
@@ -50,23 +53,50 @@ impl Measures {
         Some(match column.data_type() {
             DataType::Dictionary(_, values) => return Self::decode(&cast(column, values).ok()?),
             DataType::Null => vec![Measure::Null; column.len()],
-            DataType::UInt64 => column.as_primitive::<UInt64Type>().iter().map(|value| value.map_or(Measure::Null, |value| of(Decimal6::from_i128(i128::from(value))))).collect(),
+            DataType::UInt64 => column
+                .as_primitive::<UInt64Type>()
+                .iter()
+                .map(|value| value.map_or(Measure::Null, |value| of(Decimal6::from_i128(i128::from(value)))))
+                .collect(),
             DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale) => {
                 let scale = *scale;
                 let wide = cast(column, &DataType::Decimal128(38, scale)).ok()?;
-                wide.as_primitive::<Decimal128Type>().iter().map(|value| value.map_or(Measure::Null, |value| of(Decimal6::rescale(value, scale)))).collect()
+                wide.as_primitive::<Decimal128Type>()
+                    .iter()
+                    .map(|value| value.map_or(Measure::Null, |value| of(Decimal6::rescale(value, scale))))
+                    .collect()
             }
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
                 let texts = cast(column, &DataType::LargeUtf8).ok()?;
-                texts.as_string::<i64>().iter().map(|text| text.map_or(Measure::Null, read_text)).collect()
+                texts
+                    .as_string::<i64>()
+                    .iter()
+                    .map(|text| text.map_or(Measure::Null, read_text))
+                    .collect()
             }
             other if other.is_floating() => {
                 let floats = cast(column, &DataType::Float64).ok()?;
-                floats.as_primitive::<Float64Type>().iter().map(|value| value.map_or(Measure::Null, |value| if value.is_finite() { of(Decimal6::from_f64(value)) } else { Measure::Bad(Reason::NotFinite) })).collect()
+                floats
+                    .as_primitive::<Float64Type>()
+                    .iter()
+                    .map(|value| {
+                        value.map_or(Measure::Null, |value| {
+                            if value.is_finite() {
+                                of(Decimal6::from_f64(value))
+                            } else {
+                                Measure::Bad(Reason::NotFinite)
+                            }
+                        })
+                    })
+                    .collect()
             }
             other if other.is_integer() => {
                 let integers = cast(column, &DataType::Int64).ok()?;
-                integers.as_primitive::<Int64Type>().iter().map(|value| value.map_or(Measure::Null, |value| of(Decimal6::from_i128(i128::from(value))))).collect()
+                integers
+                    .as_primitive::<Int64Type>()
+                    .iter()
+                    .map(|value| value.map_or(Measure::Null, |value| of(Decimal6::from_i128(i128::from(value)))))
+                    .collect()
             }
             _ => return None,
         })
@@ -109,9 +139,26 @@ mod tests {
     #[test]
     fn bad_numbers_have_their_reason() {
         let floats: ArrayRef = Arc::new(Float64Array::from(vec![Some(f64::NAN), Some(f64::NEG_INFINITY), Some(1e300), None]));
-        assert_eq!(Measures::decode(&floats), Some(vec![Measure::Bad(Reason::NotFinite), Measure::Bad(Reason::NotFinite), Measure::Bad(Reason::NumberOutOfRange), Measure::Null]));
+        assert_eq!(
+            Measures::decode(&floats),
+            Some(vec![
+                Measure::Bad(Reason::NotFinite),
+                Measure::Bad(Reason::NotFinite),
+                Measure::Bad(Reason::NumberOutOfRange),
+                Measure::Null
+            ])
+        );
         let texts: ArrayRef = Arc::new(StringArray::from(vec!["12 yuan", "NaN", "", "1e300", "99999999999999999999"]));
-        assert_eq!(Measures::decode(&texts), Some(vec![Measure::Bad(Reason::UnreadableNumber), Measure::Bad(Reason::NotFinite), Measure::Null, Measure::Bad(Reason::NumberOutOfRange), Measure::Bad(Reason::NumberOutOfRange)]));
+        assert_eq!(
+            Measures::decode(&texts),
+            Some(vec![
+                Measure::Bad(Reason::UnreadableNumber),
+                Measure::Bad(Reason::NotFinite),
+                Measure::Null,
+                Measure::Bad(Reason::NumberOutOfRange),
+                Measure::Bad(Reason::NumberOutOfRange)
+            ])
+        );
         let integers: ArrayRef = Arc::new(Int64Array::from(vec![i64::MAX]));
         assert_eq!(Measures::decode(&integers), Some(vec![Measure::Bad(Reason::NumberOutOfRange)]));
     }

@@ -106,7 +106,13 @@ impl Tally {
         if kept.len() == EXAMPLES_PER_REASON && kept.last().is_some_and(|last| (&last.file, last.row) < (file, row)) {
             return;
         }
-        kept.push(Example { file: file.clone(), row, reason, column: column.to_owned(), detail: detail() });
+        kept.push(Example {
+            file: file.clone(),
+            row,
+            reason,
+            column: column.to_owned(),
+            detail: detail(),
+        });
         kept.sort();
         kept.truncate(EXAMPLES_PER_REASON);
     }
@@ -128,6 +134,14 @@ impl Tally {
             kept.sort();
             kept.truncate(EXAMPLES_PER_REASON);
         }
+    }
+
+    /// Renumbers the kept examples, for sources that count in lines.
+    pub(crate) fn renumber(&mut self, number: impl Fn(u64) -> u64) {
+        self.examples
+            .values_mut()
+            .flatten()
+            .for_each(|example| example.row = number(example.row));
     }
 
     /// Rejected rows in all.
@@ -157,11 +171,14 @@ mod tests {
         let file: Arc<str> = "a.csv".into();
         let rows = [9u64, 3, 7, 1, 8, 2, 5];
         let mut whole = Tally::default();
-        rows.iter().for_each(|&row| whole.reject(&file, row, Reason::NullTime, "ts", String::new));
+        rows.iter()
+            .for_each(|&row| whole.reject(&file, row, Reason::NullTime, "ts", String::new));
         let mut merged = Tally::default();
         for chunk in rows.chunks(2).rev() {
             let mut part = Tally::default();
-            chunk.iter().for_each(|&row| part.reject(&file, row, Reason::NullTime, "ts", String::new));
+            chunk
+                .iter()
+                .for_each(|&row| part.reject(&file, row, Reason::NullTime, "ts", String::new));
             merged.merge(part);
         }
         assert_eq!(whole, merged);

@@ -40,7 +40,12 @@ impl TimeUnit {
             "ms" => TimeUnit::Millisecond,
             "us" => TimeUnit::Microsecond,
             "ns" => TimeUnit::Nanosecond,
-            _ => return Err(field("time_unit", format!("{text:?} is not one of \"d\", \"s\", \"ms\", \"us\", \"ns\""))),
+            _ => {
+                return Err(field(
+                    "time_unit",
+                    format!("{text:?} is not one of \"d\", \"s\", \"ms\", \"us\", \"ns\""),
+                ));
+            }
         })
     }
 
@@ -84,7 +89,10 @@ pub struct EventSchema {
 }
 
 fn field(name: impl Into<String>, problem: impl Into<String>) -> SchemaError {
-    SchemaError::Field { field: name.into(), problem: problem.into() }
+    SchemaError::Field {
+        field: name.into(),
+        problem: problem.into(),
+    }
 }
 
 impl EventSchema {
@@ -121,7 +129,12 @@ impl EventSchema {
     /// Maps raw behavior values to behavior names; `None` ignores the rows. Raw values not named here are rejected rows.
     #[must_use]
     pub fn with_behaviors<'a>(mut self, mapping: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> Self {
-        self.behaviors = Some(mapping.into_iter().map(|(raw, name)| (raw.to_owned(), name.map(str::to_owned))).collect());
+        self.behaviors = Some(
+            mapping
+                .into_iter()
+                .map(|(raw, name)| (raw.to_owned(), name.map(str::to_owned)))
+                .collect(),
+        );
         self
     }
 
@@ -152,13 +165,26 @@ impl EventSchema {
         for name in self.fields.keys() {
             let known = || LABEL_FIELDS.into_iter().chain(MEASURE_FIELDS);
             if !known().any(|choice| choice == name) {
-                return Err(field(name, format!("is not a field{}; fields: {}", hint(name, known()), known().collect::<Vec<_>>().join(", "))));
+                return Err(field(
+                    name,
+                    format!(
+                        "is not a field{}; fields: {}",
+                        hint(name, known()),
+                        known().collect::<Vec<_>>().join(", ")
+                    ),
+                ));
             }
         }
         for name in self.attributes.keys() {
-            let taken = ["consumer", "brand", "behavior", "time"].into_iter().chain(LABEL_FIELDS).chain(MEASURE_FIELDS);
+            let taken = ["consumer", "brand", "behavior", "time"]
+                .into_iter()
+                .chain(LABEL_FIELDS)
+                .chain(MEASURE_FIELDS);
             if name.is_empty() || taken.into_iter().any(|standard| standard == name) {
-                return Err(field("attributes", format!("{name:?} is empty or the name of a standard field; map the field itself")));
+                return Err(field(
+                    "attributes",
+                    format!("{name:?} is empty or the name of a standard field; map the field itself"),
+                ));
             }
         }
         for name in &self.own_behaviors {
@@ -171,14 +197,25 @@ impl EventSchema {
             let Some(name) = name else { continue };
             if !vocabulary.contains(name) {
                 let tail = hint(name, vocabulary.iter().map(String::as_str));
-                return Err(field(format!("behaviors[{raw:?}]"), format!("{name:?} is not a behavior{tail} (own ones go in own_behaviors); behaviors: {}", vocabulary.join(", "))));
+                return Err(field(
+                    format!("behaviors[{raw:?}]"),
+                    format!(
+                        "{name:?} is not a behavior{tail} (own ones go in own_behaviors); behaviors: {}",
+                        vocabulary.join(", ")
+                    ),
+                ));
             }
         }
         Ok(())
     }
 
     fn required(&self) -> [(&'static str, &str); 4] {
-        [("consumer", &self.consumer), ("brand", &self.brand), ("behavior", &self.behavior), ("time", &self.time)]
+        [
+            ("consumer", &self.consumer),
+            ("brand", &self.brand),
+            ("behavior", &self.behavior),
+            ("time", &self.time),
+        ]
     }
 
     /// The column of a field or own attribute; `None` if it is not mapped.
@@ -193,7 +230,11 @@ impl EventSchema {
 
     /// Every mapped field with its column, required ones first.
     pub fn mapped(&self) -> impl Iterator<Item = (&str, &str)> {
-        let optional = self.fields.iter().chain(&self.attributes).map(|(name, column)| (name.as_str(), column.as_str()));
+        let optional = self
+            .fields
+            .iter()
+            .chain(&self.attributes)
+            .map(|(name, column)| (name.as_str(), column.as_str()));
         self.required().into_iter().chain(optional)
     }
 
@@ -212,7 +253,11 @@ impl EventSchema {
     /// Standard behaviors, then own ones: a behavior's code is its place here.
     #[must_use]
     pub fn vocabulary(&self) -> Vec<String> {
-        STANDARD_BEHAVIORS.iter().map(ToString::to_string).chain(self.own_behaviors.iter().cloned()).collect()
+        STANDARD_BEHAVIORS
+            .iter()
+            .map(ToString::to_string)
+            .chain(self.own_behaviors.iter().cloned())
+            .collect()
     }
 
     /// The schema as plain data, for recipes.
@@ -239,7 +284,10 @@ mod tests {
         let base = || EventSchema::new("c", "b", "a", "t");
         let message = |schema: EventSchema| schema.check().expect_err("refused").to_string();
         assert!(message(base().with_field("ratng", "x")).contains("did you mean \"rating\""));
-        assert!(message(base().with_behaviors([("pv", Some("veiw"))])).contains("behaviors[\"pv\"]: \"veiw\" is not a behavior; did you mean \"view\""));
+        assert!(
+            message(base().with_behaviors([("pv", Some("veiw"))]))
+                .contains("behaviors[\"pv\"]: \"veiw\" is not a behavior; did you mean \"view\"")
+        );
         assert!(message(base().with_own_behaviors(["view"])).contains("standard behavior already"));
         assert!(message(base().with_attribute("amount", "x")).contains("standard field"));
         assert!(message(EventSchema::new("", "b", "a", "t")).contains("consumer"));

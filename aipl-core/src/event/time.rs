@@ -10,7 +10,8 @@ use crate::base::day::{Day, MICROS_PER_DAY};
 use crate::event::schema::TimeUnit;
 
 /// Words for the accepted types, for error messages.
-pub const ACCEPTED_TIMES: &str = "date32, date64, timestamp of any unit with or without zone, integers with EventSchema time_unit set, ISO 8601 text";
+pub const ACCEPTED_TIMES: &str =
+    "date32, date64, timestamp of any unit with or without zone, integers with EventSchema time_unit set, ISO 8601 text";
 
 /// A raw value that stands for text which is no time.
 const UNREADABLE: i64 = i64::MIN;
@@ -31,7 +32,10 @@ enum Scale {
 }
 
 impl TimeKind {
-    const TEXT: TimeKind = TimeKind { scale: Scale::MicrosPerUnit(1), wall: false };
+    const TEXT: TimeKind = TimeKind {
+        scale: Scale::MicrosPerUnit(1),
+        wall: false,
+    };
 
     /// The kind of a column; `None` if the type is not accepted.
     #[must_use]
@@ -41,7 +45,7 @@ impl TimeKind {
             DataType::Date32 => kind(Scale::MicrosPerUnit(MICROS_PER_DAY), true),
             DataType::Date64 => kind(Scale::MicrosPerUnit(1000), true),
             DataType::Timestamp(unit, zone) => kind(arrow_scale(*unit), zone.is_none()),
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Some(Self::TEXT),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => Some(Self::TEXT),
             DataType::Dictionary(_, values) => Self::of(values, unit),
             other if other.is_integer() => match unit? {
                 TimeUnit::Day => kind(Scale::MicrosPerUnit(MICROS_PER_DAY), true),
@@ -65,9 +69,11 @@ impl TimeKind {
     /// The raw values that can fall on the days `first..=last`; all others certainly do not.
     #[must_use]
     pub fn raw_range(self, first: i32, last: i32, zone: &Zone) -> (i64, i64) {
-        // A skipped wall-clock day or hour moves times forward, so a wall time can belong to a later day: look one day back.
         let (low, high) = if self.wall {
-            ((i64::from(first) - 1) * MICROS_PER_DAY, (i64::from(last) + 1) * MICROS_PER_DAY - 1)
+            let (midnight, close) = (i64::from(first) * MICROS_PER_DAY, (i64::from(last) + 1) * MICROS_PER_DAY - 1);
+            // A time that the zone skips is moved forward, perhaps into the next day: then look one day back.
+            let before = midnight - MICROS_PER_DAY;
+            (if zone.skips_within(before, midnight) { before } else { midnight }, close)
         } else {
             zone.instants_around(first, last)
         };
@@ -89,7 +95,9 @@ impl TimeKind {
     /// Whether days of these raw values are plain division: a wall clock, nothing skipped between the bounds.
     #[must_use]
     pub fn plain_days(self, low: i64, high: i64, zone: &Zone) -> Option<i64> {
-        let Scale::MicrosPerUnit(micros) = self.scale else { return None };
+        let Scale::MicrosPerUnit(micros) = self.scale else {
+            return None;
+        };
         if !self.wall || MICROS_PER_DAY % micros != 0 {
             return None;
         }
@@ -131,12 +139,24 @@ impl TimeColumn {
             _ => column.clone(),
         };
         let (values, owned) = match flat.data_type() {
-            DataType::Utf8 => (flat.clone(), Some(flat.as_string::<i32>().iter().map(|text| read_text(text, zone)).collect())),
-            DataType::LargeUtf8 => (flat.clone(), Some(flat.as_string::<i64>().iter().map(|text| read_text(text, zone)).collect())),
-            DataType::Utf8View => (flat.clone(), Some(flat.as_string_view().iter().map(|text| read_text(text, zone)).collect())),
+            DataType::Utf8 => (
+                flat.clone(),
+                Some(flat.as_string::<i32>().iter().map(|text| read_text(text, zone)).collect()),
+            ),
+            DataType::LargeUtf8 => (
+                flat.clone(),
+                Some(flat.as_string::<i64>().iter().map(|text| read_text(text, zone)).collect()),
+            ),
+            DataType::Utf8View => (
+                flat.clone(),
+                Some(flat.as_string_view().iter().map(|text| read_text(text, zone)).collect()),
+            ),
             DataType::UInt64 => {
                 let wide = flat.as_primitive::<UInt64Type>().values();
-                (flat.clone(), Some(wide.iter().map(|&value| i64::try_from(value).unwrap_or(i64::MAX)).collect()))
+                (
+                    flat.clone(),
+                    Some(wide.iter().map(|&value| i64::try_from(value).unwrap_or(i64::MAX)).collect()),
+                )
             }
             DataType::Int64 => (flat, None),
             // Timestamps and dates share the representation of plain integers.
@@ -169,13 +189,17 @@ impl TimeColumn {
 
 /// ISO text to an instant in microseconds; text without an offset is wall-clock time.
 fn read_text(text: Option<&str>, zone: &Zone) -> i64 {
-    let Some(text) = text.map(str::trim) else { return 0 };
+    let Some(text) = text.map(str::trim) else {
+        return 0;
+    };
     if let Some(wall) = read_plain(text.as_bytes()) {
         return zone.instant_of_wall_clock(wall);
     }
     let time_part = text.get(10..).unwrap_or("");
     if time_part.contains(['Z', 'z', '+', '-']) {
-        return text.parse::<jiff::Timestamp>().map_or(UNREADABLE, |instant| instant.as_microsecond());
+        return text
+            .parse::<jiff::Timestamp>()
+            .map_or(UNREADABLE, |instant| instant.as_microsecond());
     }
     let epoch = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
     match text.parse::<jiff::civil::DateTime>() {
@@ -187,7 +211,9 @@ fn read_text(text: Option<&str>, zone: &Zone) -> i64 {
 /// `YYYY-MM-DD` and `YYYY-MM-DD HH:MM:SS`: the forms nearly all files hold, without a general parser.
 fn read_plain(text: &[u8]) -> Option<i64> {
     let number = |range: std::ops::Range<usize>| {
-        text.get(range)?.iter().try_fold(0i64, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0')))
+        text.get(range)?
+            .iter()
+            .try_fold(0i64, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0')))
     };
     if !(text.len() == 10 || text.len() == 19) || text[4] != b'-' || text[7] != b'-' {
         return None;
@@ -230,10 +256,19 @@ mod tests {
             (Arc::new(TimestampMicrosecondArray::from(vec![wall])), None),
             (Arc::new(TimestampNanosecondArray::from(vec![wall * 1000])), None),
             (Arc::new(TimestampMicrosecondArray::from(vec![INSTANT]).with_timezone("UTC")), None),
-            (Arc::new(TimestampMillisecondArray::from(vec![INSTANT / 1000]).with_timezone("America/New_York")), None),
+            (
+                Arc::new(TimestampMillisecondArray::from(vec![INSTANT / 1000]).with_timezone("America/New_York")),
+                None,
+            ),
             (Arc::new(Int64Array::from(vec![INSTANT / 1_000_000])), Some(TimeUnit::Second)),
-            (Arc::new(UInt64Array::from(vec![INSTANT as u64 / 1000])), Some(TimeUnit::Millisecond)),
-            (Arc::new(Int32Array::from(vec![(INSTANT / 1_000_000) as i32])), Some(TimeUnit::Second)),
+            (
+                Arc::new(UInt64Array::from(vec![INSTANT as u64 / 1000])),
+                Some(TimeUnit::Millisecond),
+            ),
+            (
+                Arc::new(Int32Array::from(vec![(INSTANT / 1_000_000) as i32])),
+                Some(TimeUnit::Second),
+            ),
             (Arc::new(StringArray::from(vec!["2024-06-30 23:30:00"])), None),
             (Arc::new(StringViewArray::from(vec!["2024-06-30T23:30"])), None),
             (Arc::new(LargeStringArray::from(vec!["2024-06-30T15:30:00Z"])), None),
@@ -244,17 +279,41 @@ mod tests {
             assert_eq!(resolve(array, unit, "Asia/Shanghai"), [day], "{name}");
         }
         let midnight = Some((INSTANT - 84_600_000_000, 19_904));
-        assert_eq!(resolve(Arc::new(Date32Array::from(vec![19_904])), None, "Asia/Shanghai"), [midnight]);
-        assert_eq!(resolve(Arc::new(Int16Array::from(vec![19_904])), Some(TimeUnit::Day), "Asia/Shanghai"), [midnight]);
+        assert_eq!(
+            resolve(Arc::new(Date32Array::from(vec![19_904])), None, "Asia/Shanghai"),
+            [midnight]
+        );
+        assert_eq!(
+            resolve(Arc::new(Int16Array::from(vec![19_904])), Some(TimeUnit::Day), "Asia/Shanghai"),
+            [midnight]
+        );
     }
 
     #[test]
     fn out_of_range_and_unreadable_never_wrap() {
-        assert_eq!(resolve(Arc::new(TimestampSecondArray::from(vec![i64::MAX, i64::MIN, -1])), None, "UTC"), [None, None, None]);
-        assert_eq!(resolve(Arc::new(UInt64Array::from(vec![u64::MAX])), Some(TimeUnit::Second), "UTC"), [None]);
-        assert_eq!(resolve(Arc::new(Date32Array::from(vec![84_005, 84_006, i32::MAX])), None, "UTC").iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(
+            resolve(Arc::new(TimestampSecondArray::from(vec![i64::MAX, i64::MIN, -1])), None, "UTC"),
+            [None, None, None]
+        );
+        assert_eq!(
+            resolve(Arc::new(UInt64Array::from(vec![u64::MAX])), Some(TimeUnit::Second), "UTC"),
+            [None]
+        );
+        assert_eq!(
+            resolve(Arc::new(Date32Array::from(vec![84_005, 84_006, i32::MAX])), None, "UTC")
+                .iter()
+                .map(Option::is_some)
+                .collect::<Vec<_>>(),
+            [true, false, false]
+        );
         let zone = Zone::named("UTC").expect("zone");
-        let texts: ArrayRef = Arc::new(StringArray::from(vec!["2024-02-30", "soon", "2024-01-01 25:00:00", "", "2024-01-01T00:00:00Q"]));
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![
+            "2024-02-30",
+            "soon",
+            "2024-01-01 25:00:00",
+            "",
+            "2024-01-01T00:00:00Q",
+        ]));
         let times = TimeColumn::new(&texts, None, &zone).expect("accepted");
         assert!(times.raw().iter().all(|&raw| times.kind().is_unreadable(raw)));
         assert!(TimeKind::of(&DataType::Int64, None).is_none());

@@ -1,0 +1,123 @@
+//! Labels as an Arrow stream, made batch by batch.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchReader, StringArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+
+use crate::analyses::snapshot::{PackedLabel, Snapshot};
+use crate::base::{ConsumerIdx, IdType, IdValue};
+use crate::model::StageModel;
+use crate::timeline::ScopeValue;
+
+const BATCH_ROWS: usize = 1 << 16;
+
+/// Streams `consumer, scope, stage` in order of consumer and scope.
+#[derive(Debug)]
+pub struct LabelReader {
+    snapshot: Snapshot,
+    scope: Option<usize>,
+    schema: SchemaRef,
+    /// The place in the universe's order.
+    next: usize,
+}
+
+impl LabelReader {
+    pub(crate) fn new(snapshot: Snapshot, scope: Option<usize>) -> Self {
+        let consumer = match snapshot.universe.id_type() {
+            IdType::Int64 => DataType::Int64,
+            IdType::Text => DataType::Utf8,
+        };
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("consumer", consumer, false),
+            Field::new("scope", scope_type(&snapshot.scopes), false),
+            Field::new("stage", DataType::Utf8, false),
+        ]));
+        LabelReader {
+            snapshot,
+            scope,
+            schema,
+            next: 0,
+        }
+    }
+
+    /// The labels of one consumer.
+    fn labels_of(&self, idx: ConsumerIdx) -> &[PackedLabel] {
+        let labels = &self.snapshot.labels[idx.bucket()];
+        let start = labels.partition_point(|label| label.consumer() < idx.local());
+        let count = labels[start..].iter().take_while(|label| label.consumer() == idx.local()).count();
+        &labels[start..start + count]
+    }
+
+    fn batch(&self, rows: &[(ConsumerIdx, PackedLabel)]) -> Result<RecordBatch, ArrowError> {
+        let universe = &self.snapshot.universe;
+        let consumers: ArrayRef = match universe.id_type() {
+            IdType::Int64 => Arc::new(Int64Array::from_iter_values(rows.iter().map(|(idx, _)| universe.int(*idx)))),
+            IdType::Text => Arc::new(StringArray::from_iter_values(rows.iter().map(|(idx, _)| universe.text(*idx)))),
+        };
+        let scopes = scope_array(&self.snapshot.scopes, rows.iter().map(|(_, label)| label.scope()));
+        let stages = stage_array(&self.snapshot.model, rows.iter().map(|(_, label)| label.stage()));
+        RecordBatch::try_new(self.schema.clone(), vec![consumers, scopes, stages])
+    }
+}
+
+impl Iterator for LabelReader {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut rows = Vec::with_capacity(BATCH_ROWS);
+        while let Some(&idx) = self.snapshot.universe.ordered().get(self.next) {
+            let idx = ConsumerIdx(idx);
+            let wanted = |label: &&PackedLabel| self.scope.is_none_or(|scope| label.scope() == scope);
+            rows.extend(self.labels_of(idx).iter().filter(wanted).map(|label| (idx, *label)));
+            self.next += 1;
+            if rows.len() >= BATCH_ROWS {
+                break;
+            }
+        }
+        (!rows.is_empty()).then(|| self.batch(&rows))
+    }
+}
+
+impl RecordBatchReader for LabelReader {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+}
+
+/// int64 where all scopes are integers, else text.
+fn scope_type(scopes: &[ScopeValue]) -> DataType {
+    let integer = |scope: &ScopeValue| {
+        matches!(
+            scope,
+            ScopeValue {
+                main: IdValue::Int(_),
+                category: None
+            }
+        )
+    };
+    if !scopes.is_empty() && scopes.iter().all(integer) {
+        DataType::Int64
+    } else {
+        DataType::Utf8
+    }
+}
+
+/// A column of scopes by their places.
+pub(crate) fn scope_array(scopes: &[ScopeValue], places: impl Iterator<Item = usize>) -> ArrayRef {
+    if scope_type(scopes) == DataType::Int64 {
+        let values: Vec<i64> = scopes
+            .iter()
+            .map(|scope| if let IdValue::Int(value) = scope.main { value } else { 0 })
+            .collect();
+        return Arc::new(Int64Array::from_iter_values(places.map(|place| values[place])));
+    }
+    let texts: Vec<String> = scopes.iter().map(ToString::to_string).collect();
+    Arc::new(StringArray::from_iter_values(places.map(|place| texts[place].as_str())))
+}
+
+/// A column of stage codes by their places.
+pub(crate) fn stage_array(model: &StageModel, places: impl Iterator<Item = usize>) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(places.map(|place| model.stages[place].code.as_str())))
+}

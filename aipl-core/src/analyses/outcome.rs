@@ -1,0 +1,86 @@
+//! What every result carries besides its answer: the account of rows, and how to ask again.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::event::{Example, Tally};
+
+/// The account of one question: rows, rejects, rules that could not match, time and bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Counts of rows and rejected examples.
+    pub tally: Tally,
+    /// Rules of the model that can never match this schema, and scopes that were named but not met, in words.
+    pub notes: Vec<String>,
+    /// How long the question took.
+    pub elapsed: Duration,
+    /// Threads it ran on.
+    pub threads: usize,
+}
+
+/// Rows by fate; `total` is the sum of the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowCounts {
+    /// Rows of the source.
+    pub total: u64,
+    /// Passed over by statistics, never looked at.
+    pub skipped: u64,
+    /// Behavior mapped to nothing.
+    pub ignored: u64,
+    /// Not acceptable.
+    pub rejected: u64,
+    /// Acceptable as far as was looked, but without effect on the question.
+    pub not_needed: u64,
+    /// Gone into the answer.
+    pub kept: u64,
+}
+
+impl Report {
+    /// Rows by fate.
+    #[must_use]
+    pub fn rows(&self) -> RowCounts {
+        let tally = &self.tally;
+        let rejected = tally.rows_rejected();
+        RowCounts {
+            total: tally.rows_skipped + tally.rows_read,
+            skipped: tally.rows_skipped,
+            ignored: tally.rows_ignored,
+            rejected,
+            not_needed: tally.rows_read.saturating_sub(tally.rows_ignored + rejected + tally.rows_kept),
+            kept: tally.rows_kept,
+        }
+    }
+
+    /// The first rejected rows of each reason.
+    pub fn examples(&self) -> impl Iterator<Item = &Example> {
+        self.tally.examples()
+    }
+
+    /// The report as plain data.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let rows = self.rows();
+        let rejected: serde_json::Map<String, Value> = self
+            .tally
+            .rejected
+            .iter()
+            .map(|(reason, count)| (reason.code().to_owned(), json!(count)))
+            .collect();
+        let example = |example: &Example| json!({"file": &*example.file, "row": example.row, "reason": example.reason.code(), "column": example.column, "detail": example.detail});
+        json!({
+            "rows_total": rows.total,
+            "rows_skipped": rows.skipped,
+            "rows_ignored": rows.ignored,
+            "rows_rejected": rows.rejected,
+            "rows_not_needed": rows.not_needed,
+            "rows_kept": rows.kept,
+            "rejected": rejected,
+            "examples": self.examples().map(example).collect::<Vec<_>>(),
+            "notes": self.notes,
+            "bytes": self.tally.bytes,
+            "seconds": self.elapsed.as_secs_f64(),
+            "threads": self.threads,
+        })
+    }
+}

@@ -1,0 +1,405 @@
+//! Stages of every consumer with every scope at the close of one day.
+//!
+//! Definition: `python/docs/definitions/stages.md` (sources there). Differences from the source platforms: the snapshot is
+//! exact as of any day, not only of yesterday, and a window of N days is the closed range `[D − N + 1, D]`, which no source states.
+
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, RecordBatch};
+use roaring::RoaringBitmap;
+use serde_json::{Value, json};
+
+use crate::analyses::labels::{LabelReader, scope_array, stage_array};
+use crate::analyses::outcome::Report;
+use crate::audience::Audience;
+use crate::base::{ConsumerIdx, Day, IdType};
+use crate::model::{ModelError, Program, ScopeKind, StageModel, compile};
+use crate::source::Events;
+use crate::stage::Labeler;
+use crate::timeline::scan::ScanError;
+use crate::timeline::scopes::{ScopeValue, scope_hint};
+use crate::timeline::{BucketTimelines, Question, Runtime, Universe, scan};
+
+/// Optional parameters of [`snapshot`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SnapshotParams {
+    /// Only these scopes; `None` takes every scope that an event or state could still count for on the day.
+    pub scopes: Option<Vec<ScopeValue>>,
+}
+
+/// Refusals of a snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The model does not fit.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The events cannot be read.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// There is no such scope in the answer.
+    #[error("no scope {scope:?} in this snapshot{hint}")]
+    UnknownScope {
+        /// What was asked for.
+        scope: String,
+        /// "did you mean", ready to print.
+        hint: String,
+    },
+    /// A scope was named in a type that the data does not have.
+    #[error("scopes: {scope:?} is not a {kind} of type {expected}")]
+    ScopeType {
+        /// What was given.
+        scope: String,
+        /// `brand`, `category` or `store`.
+        kind: &'static str,
+        /// The type of the column.
+        expected: IdType,
+    },
+}
+
+/// A label of one consumer with one scope: local number (24 bits), place of the scope (32), stage + 1 (8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PackedLabel(u64);
+
+impl PackedLabel {
+    fn new(consumer: u32, scope: u32, label: u8) -> Self {
+        PackedLabel(u64::from(consumer) << 40 | u64::from(scope) << 8 | u64::from(label))
+    }
+
+    pub fn consumer(self) -> u32 {
+        (self.0 >> 40) as u32
+    }
+
+    pub fn scope(self) -> usize {
+        (self.0 >> 8) as u32 as usize
+    }
+
+    pub fn stage(self) -> usize {
+        (self.0 as u8).saturating_sub(1) as usize
+    }
+}
+
+/// The stages of all consumers at the close of a day.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub(crate) model: Arc<StageModel>,
+    pub(crate) scopes: Arc<Vec<ScopeValue>>,
+    pub(crate) universe: Arc<Universe>,
+    /// Labels by bucket, in order of consumer and scope; only consumers in a stage.
+    pub(crate) labels: Arc<Vec<Vec<PackedLabel>>>,
+    /// Consumers by scope and stage.
+    counts: Vec<i64>,
+    as_of: Day,
+    report: Report,
+    recipe: Value,
+}
+
+/// Labels every consumer with every scope at the close of `as_of`.
+///
+/// # Units and shape
+/// Distinct consumers per scope and stage; each consumer is in one stage of a scope or out. Days are in the events' zone.
+///
+/// # Errors
+/// [`SnapshotError::Model`] if the model and schema do not fit, [`SnapshotError::Scan`] for what the source refuses,
+/// [`SnapshotError::ScopeType`] for scopes of another type than the data's.
+///
+/// # Cost
+/// One pass over the source; memory grows with the rows that can still count on the day.
+///
+/// # Example
+/// ```
+/// use std::sync::Arc;
+/// use aipl_core::analyses::{SnapshotParams, snapshot};
+/// use aipl_core::event::EventSchema;
+/// use aipl_core::model::StageModel;
+/// use aipl_core::source::Events;
+/// use aipl_core::timeline::{Runtime, ScopeValue};
+/// use arrow::array::{RecordBatch, StringArray};
+///
+/// let column = |values: [&'static str; 3]| Arc::new(StringArray::from(values.to_vec())) as _;
+/// let batch = RecordBatch::try_from_iter([
+///     ("user", column(["u1", "u1", "u2"])),
+///     ("brand", column(["b", "b", "b"])),
+///     ("action", column(["purchase", "purchase", "view"])),
+///     ("at", column(["2024-01-01", "2024-06-30", "2024-06-29 12:00:00"])),
+/// ])?;
+/// let events = Events::from_batches(batch.schema(), vec![batch], EventSchema::new("user", "brand", "action", "at"), "Asia/Shanghai")?;
+/// let model = StageModel::preset("databank")?;
+/// let snap = snapshot(&events, &model, "2024-06-30".parse()?, &SnapshotParams::default(), &Runtime::default())?;
+/// let brand = ScopeValue::of("b");
+/// assert_eq!(snap.count(&brand, "loyalty")?, 1);
+/// assert_eq!(snap.audience(&brand, "A")?.ids()?, ["u2".into()]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn snapshot(
+    events: &Events,
+    model: &StageModel,
+    as_of: Day,
+    params: &SnapshotParams,
+    runtime: &Runtime<'_>,
+) -> Result<Snapshot, SnapshotError> {
+    let program = compile(model, events.schema())?;
+    let named = params
+        .scopes
+        .as_deref()
+        .map(|scopes| convert_scopes(events, program.scope, scopes))
+        .transpose()?;
+    let question = Question {
+        program: &program,
+        first: as_of,
+        last: as_of,
+        scopes: named.as_deref(),
+        keep: true,
+    };
+    let scanned = scan(events, &question, runtime, |timelines, masks| {
+        label_bucket(timelines, masks, &program, as_of)
+    })?;
+    let counts = count(&scanned.buckets, scanned.scopes.len(), program.stages);
+    let mut notes = program.unmatched.clone();
+    notes.extend(unseen(&scanned.scopes, &counts, &program, named.as_deref()));
+    let recipe = json!({
+        "function": "snapshot",
+        "as_of": as_of.to_string(),
+        "scopes": params.scopes.as_ref().map(|scopes| scopes.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        "model": model.to_value(),
+        "schema": events.schema().to_json(),
+        "tz": events.zone().name(),
+        "source": events.source().fingerprint(),
+        "unit": "distinct consumers per scope and stage at the close of the day",
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    Ok(Snapshot {
+        model: Arc::new(model.clone()),
+        scopes: Arc::new(scanned.scopes),
+        universe: scanned.universe,
+        labels: Arc::new(scanned.buckets),
+        counts,
+        as_of,
+        report: Report {
+            tally: scanned.tally,
+            notes,
+            elapsed: scanned.elapsed,
+            threads: runtime.threads(),
+        },
+        recipe,
+    })
+}
+
+fn label_bucket(timelines: &BucketTimelines, masks: &[u64], program: &Program, as_of: Day) -> Vec<PackedLabel> {
+    let mut labeler = Labeler::new(program, masks, timelines.layout(), as_of.number());
+    let mut labels = Vec::new();
+    timelines.for_each_history(|history| {
+        let label = labeler.label(&history);
+        if label != 0 {
+            labels.push(PackedLabel::new(history.consumer, history.scope, label));
+        }
+    });
+    labels.shrink_to_fit();
+    labels
+}
+
+fn count(buckets: &[Vec<PackedLabel>], scopes: usize, stages: usize) -> Vec<i64> {
+    let mut counts = vec![0; scopes * stages];
+    buckets
+        .iter()
+        .flatten()
+        .for_each(|label| counts[label.scope() * stages + label.stage()] += 1);
+    counts
+}
+
+/// Named scopes as values of the data's types.
+fn convert_scopes(events: &Events, kind: ScopeKind, scopes: &[ScopeValue]) -> Result<Vec<ScopeValue>, SnapshotError> {
+    let main = if kind == ScopeKind::Store { "store" } else { "brand" };
+    let mut converted = Vec::with_capacity(scopes.len());
+    for scope in scopes {
+        let refuse = |kind: &'static str| SnapshotError::ScopeType {
+            scope: scope.to_string(),
+            kind,
+            expected: events.id_type(kind),
+        };
+        if scope.category.is_some() != (kind == ScopeKind::Category) {
+            return Err(refuse(kind.name()));
+        }
+        let category = scope
+            .category
+            .as_ref()
+            .map(|value| value.to_type(events.id_type("category")).ok_or_else(|| refuse("category")))
+            .transpose()?;
+        converted.push(ScopeValue {
+            main: scope.main.to_type(events.id_type(main)).ok_or_else(|| refuse(main))?,
+            category,
+        });
+    }
+    converted.sort();
+    converted.dedup();
+    Ok(converted)
+}
+
+/// Named scopes in which nobody is in a stage, in words.
+fn unseen(scopes: &[ScopeValue], counts: &[i64], program: &Program, named: Option<&[ScopeValue]>) -> Vec<String> {
+    let empty = |scope: &&ScopeValue| {
+        scopes.binary_search(scope).is_ok_and(|at| {
+            counts[at * program.stages..(at + 1) * program.stages]
+                .iter()
+                .all(|count| *count == 0)
+        })
+    };
+    named
+        .into_iter()
+        .flatten()
+        .filter(empty)
+        .map(|scope| format!("scope {:?}: nobody is in a stage on the day", scope.to_string()))
+        .collect()
+}
+
+impl Snapshot {
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &StageModel {
+        &self.model
+    }
+
+    /// The day.
+    #[must_use]
+    pub fn as_of(&self) -> Day {
+        self.as_of
+    }
+
+    /// The scopes, in order.
+    #[must_use]
+    pub fn scopes(&self) -> &[ScopeValue] {
+        &self.scopes
+    }
+
+    /// The consumers that were seen: those with at least one event or state that could still count.
+    #[must_use]
+    pub fn universe(&self) -> &Arc<Universe> {
+        &self.universe
+    }
+
+    /// The account of rows.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// How to ask again, as plain data.
+    #[must_use]
+    pub fn recipe(&self) -> &Value {
+        &self.recipe
+    }
+
+    /// The place of a scope.
+    ///
+    /// # Errors
+    /// [`SnapshotError::UnknownScope`] naming the nearest.
+    pub fn scope_index(&self, scope: &ScopeValue) -> Result<usize, SnapshotError> {
+        let of_type = |value: &crate::base::IdValue, like: Option<&crate::base::IdValue>| match like {
+            Some(crate::base::IdValue::Int(_)) => value.to_type(IdType::Int64),
+            Some(crate::base::IdValue::Text(_)) => value.to_type(IdType::Text),
+            None => Some(value.clone()),
+        };
+        let like = self.scopes.first();
+        let main = of_type(&scope.main, like.map(|like| &like.main));
+        let category = scope
+            .category
+            .as_ref()
+            .map(|category| of_type(category, like.and_then(|like| like.category.as_ref())));
+        let found = match (main, category) {
+            (Some(main), None) => self.scopes.binary_search(&ScopeValue { main, category: None }).ok(),
+            (Some(main), Some(Some(category))) => self
+                .scopes
+                .binary_search(&ScopeValue {
+                    main,
+                    category: Some(category),
+                })
+                .ok(),
+            _ => None,
+        };
+        // The text of a brand × category scope, as tables show it, names it too.
+        let text = scope.to_string();
+        let by_text = || {
+            if scope.category.is_none() {
+                self.scopes.iter().position(|known| known.to_string() == scope.main.to_string())
+            } else {
+                None
+            }
+        };
+        found.or_else(by_text).ok_or_else(|| SnapshotError::UnknownScope {
+            scope: text,
+            hint: scope_hint(scope, &self.scopes),
+        })
+    }
+
+    /// Consumers in a stage (by code or name) of a scope.
+    ///
+    /// # Errors
+    /// An unknown scope or stage.
+    pub fn count(&self, scope: &ScopeValue, stage: &str) -> Result<i64, SnapshotError> {
+        let (scope, stage) = (self.scope_index(scope)?, self.model.stage_index(stage)?);
+        Ok(self.counts[scope * self.model.stages.len() + stage])
+    }
+
+    /// `scope, stage, consumers`: every scope × every stage, zeros included; scopes in order, stages from the lowest.
+    ///
+    /// `scope` is int64 or utf8 as in the data (utf8 `brand/category` for brand × category), `stage` utf8, `consumers` int64.
+    #[must_use]
+    pub fn counts(&self) -> RecordBatch {
+        let stages = self.model.stages.len();
+        let cells = || (0..self.scopes.len()).flat_map(|scope| (0..stages).map(move |stage| (scope, stage)));
+        let batch = RecordBatch::try_from_iter([
+            ("scope", scope_array(&self.scopes, cells().map(|(scope, _)| scope))),
+            ("stage", stage_array(&self.model, cells().map(|(_, stage)| stage))),
+            ("consumers", Arc::new(Int64Array::from(self.counts.clone())) as _),
+        ]);
+        batch.unwrap_or_else(|_| RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty())))
+    }
+
+    /// `consumer, scope, stage` in order of consumer and scope, streamed batch by batch; only consumers in a stage.
+    ///
+    /// # Errors
+    /// An unknown scope.
+    pub fn labels(&self, scope: Option<&ScopeValue>, runtime: &Runtime<'_>) -> Result<LabelReader, SnapshotError> {
+        let scope = scope.map(|scope| self.scope_index(scope)).transpose()?;
+        let universe = self.universe.clone();
+        runtime.run(move || {
+            universe.ordered();
+        });
+        Ok(LabelReader::new(self.clone(), scope))
+    }
+
+    /// The number of labels, of all scopes or one.
+    ///
+    /// # Errors
+    /// An unknown scope.
+    pub fn label_count(&self, scope: Option<&ScopeValue>) -> Result<i64, SnapshotError> {
+        let stages = self.model.stages.len();
+        Ok(match scope {
+            None => self.counts.iter().sum(),
+            Some(scope) => {
+                let at = self.scope_index(scope)? * stages;
+                self.counts[at..at + stages].iter().sum()
+            }
+        })
+    }
+
+    /// The consumers in a stage (by code or name) of a scope.
+    ///
+    /// # Errors
+    /// An unknown scope or stage.
+    pub fn audience(&self, scope: &ScopeValue, stage: &str) -> Result<Audience, SnapshotError> {
+        let (at, stage_at) = (self.scope_index(scope)?, self.model.stage_index(stage)?);
+        let mut bits = RoaringBitmap::new();
+        for (bucket, labels) in self.labels.iter().enumerate() {
+            let chosen = labels.iter().filter(|label| label.scope() == at && label.stage() == stage_at);
+            // Labels are in order of consumer and buckets are ascending ranges, so numbers only grow.
+            for label in chosen {
+                let _ = bits.try_push(ConsumerIdx::new(bucket, label.consumer()).0);
+            }
+        }
+        let made = format!(
+            "{} {} on {} ({})",
+            self.scopes[at], self.model.stages[stage_at].code, self.as_of, self.model.id
+        );
+        Ok(Audience::new(bits, self.universe.clone(), &made))
+    }
+}

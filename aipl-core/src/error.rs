@@ -1,0 +1,84 @@
+//! The roof: every refusal of the library in one type, with the name of its kind. Nothing below imports it.
+
+use crate::analyses::SnapshotError;
+use crate::audience::AudienceError;
+use crate::base::{DayError, ZoneError};
+use crate::event::SchemaError;
+use crate::model::ModelError;
+use crate::source::SourceError;
+use crate::timeline::scan::ScanError;
+
+/// Any refusal of the library.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A schema that is wrong or does not fit the data.
+    #[error(transparent)]
+    Schema(SchemaError),
+    /// A parameter out of its range.
+    #[error("{0}")]
+    Parameter(String),
+    /// A stage model that cannot be used.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A source that cannot be read.
+    #[error(transparent)]
+    Source(SourceError),
+    /// A row was rejected and the events say `on_error = "raise"`.
+    #[error(transparent)]
+    Rejected(ScanError),
+    /// Audiences that do not belong together, or are damaged.
+    #[error(transparent)]
+    Audience(#[from] AudienceError),
+    /// The caller asked to stop.
+    #[error("canceled")]
+    Canceled,
+}
+
+impl From<SchemaError> for Error {
+    fn from(error: SchemaError) -> Self {
+        Error::Schema(error)
+    }
+}
+
+impl From<SourceError> for Error {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Schema(error) => Error::Schema(error),
+            SourceError::Canceled => Error::Canceled,
+            other => Error::Source(other),
+        }
+    }
+}
+
+impl From<ScanError> for Error {
+    fn from(error: ScanError) -> Self {
+        match error {
+            ScanError::Source(error) => error.into(),
+            ScanError::Canceled => Error::Canceled,
+            ScanError::TooManyConsumers(error) => Error::Parameter(error.to_string()),
+            rejected @ ScanError::Rejected { .. } => Error::Rejected(rejected),
+        }
+    }
+}
+
+impl From<SnapshotError> for Error {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Model(error) => error.into(),
+            SnapshotError::Scan(error) => error.into(),
+            other => Error::Parameter(other.to_string()),
+        }
+    }
+}
+
+impl From<DayError> for Error {
+    fn from(error: DayError) -> Self {
+        Error::Parameter(error.to_string())
+    }
+}
+
+impl From<ZoneError> for Error {
+    fn from(error: ZoneError) -> Self {
+        Error::Parameter(error.to_string())
+    }
+}

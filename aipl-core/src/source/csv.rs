@@ -1,0 +1,351 @@
+//! CSV files: every column is text; a row that cannot be read is counted with its line.
+
+use std::fs::File;
+use std::io::Read;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, StringBuilder};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
+
+use crate::event::{EventSchema, Reason, Tally};
+use crate::source::files::{DataFile, FileList, join_schemas};
+use crate::source::select::{Selector, Survivors, select_batch};
+use crate::source::{Piece, Plan, Request, Sink, Source, SourceError};
+
+const FORMAT: &str = "CSV";
+/// The longest accepted record.
+const MAX_RECORD_BYTES: usize = 1 << 20;
+const MAX_COLUMNS: usize = 10_000;
+const BATCH_ROWS: usize = 16_384;
+const READ_BYTES: usize = 1 << 18;
+
+/// How CSV files are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CsvOptions {
+    /// The byte between fields.
+    pub delimiter: u8,
+    /// The byte around fields that hold delimiters.
+    pub quote: u8,
+}
+
+impl Default for CsvOptions {
+    fn default() -> Self {
+        CsvOptions {
+            delimiter: b',',
+            quote: b'"',
+        }
+    }
+}
+
+/// CSV files with a header line, in UTF-8; the unit of parallel work is a file.
+#[derive(Debug)]
+pub struct CsvSource {
+    list: FileList,
+    columns: SchemaRef,
+    /// Column names of each file.
+    headers: Vec<Vec<String>>,
+    options: CsvOptions,
+}
+
+impl CsvSource {
+    /// Reads every file's header.
+    ///
+    /// # Errors
+    /// No file, a file without a header or in UTF-16, or a header that names a column twice.
+    pub fn open(paths: &[String], schema: &EventSchema, options: CsvOptions) -> Result<Self, SourceError> {
+        let list = FileList::expand(paths, FORMAT, &[".csv", ".tsv", ".txt"])?;
+        let headers = list
+            .files
+            .iter()
+            .map(|file| read_header(file, options))
+            .collect::<Result<Vec<_>, _>>()?;
+        let text_schema = |names: &Vec<String>| {
+            Arc::new(Schema::new(
+                names.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect::<Vec<_>>(),
+            ))
+        };
+        let schemas: Vec<SchemaRef> = headers.iter().map(text_schema).collect();
+        Ok(CsvSource {
+            columns: join_schemas(&list, &schemas, schema)?,
+            list,
+            headers,
+            options,
+        })
+    }
+}
+
+fn malformed(file: &DataFile, problem: impl Into<String>) -> SourceError {
+    SourceError::Malformed {
+        path: file.name.to_string(),
+        format: FORMAT,
+        problem: problem.into(),
+    }
+}
+
+fn read_header(file: &DataFile, options: CsvOptions) -> Result<Vec<String>, SourceError> {
+    let mut records = Records::open(file, options)?;
+    let header = match records.next_record()? {
+        Outcome::Record => records
+            .fields()
+            .map(|field| field.map(str::to_owned))
+            .collect::<Option<Vec<_>>>()
+            .ok_or_else(|| malformed(file, "the header is not UTF-8"))?,
+        Outcome::TooLong => return Err(malformed(file, "line 1: the header is over 1 MiB")),
+        Outcome::End => {
+            return Err(malformed(file, "it is empty; a header line with the column names is needed"));
+        }
+    };
+    match header.iter().enumerate().find(|(at, name)| header[..*at].contains(name)) {
+        Some((_, twice)) => Err(malformed(file, format!("the header names column {twice:?} twice"))),
+        None => Ok(header),
+    }
+}
+
+impl Source for CsvSource {
+    fn name(&self) -> String {
+        match self.list.files.as_slice() {
+            [one] => one.name.to_string(),
+            many => format!("{} CSV files", many.len()),
+        }
+    }
+
+    fn columns(&self) -> SchemaRef {
+        self.columns.clone()
+    }
+
+    fn fingerprint(&self) -> String {
+        self.list.fingerprint()
+    }
+
+    fn rows(&self) -> Option<u64> {
+        None
+    }
+
+    fn plan<'a>(&'a self, _: &'a Request) -> Result<Plan<'a>, SourceError> {
+        Ok(Plan::Splits(self.list.files.len()))
+    }
+
+    fn read_split(&self, split: usize, request: &Request, sink: &mut dyn Sink, tally: &mut Tally) -> Result<(), SourceError> {
+        let file = &self.list.files[split];
+        let mut parser = FileParser::new(file, &self.headers[split], request, self.options)?;
+        let (mut selector, mut scratch) = (Selector::new(request), Survivors::default());
+        while let Some(piece) = parser.next_piece(tally)? {
+            select_lines(request, &piece, &parser.lines, &mut selector, &mut scratch, sink, tally)?;
+        }
+        tally.bytes += parser.records.bytes;
+        Ok(())
+    }
+}
+
+/// As [`select_batch`], with line numbers in place of row numbers.
+fn select_lines(
+    request: &Request,
+    piece: &Piece,
+    lines: &[u64],
+    selector: &mut Selector<'_>,
+    scratch: &mut Survivors,
+    sink: &mut dyn Sink,
+    tally: &mut Tally,
+) -> Result<(), SourceError> {
+    let mut part = Tally::default();
+    select_batch(request, piece, selector, scratch, sink, &mut part)?;
+    part.renumber(|row| lines[row as usize]);
+    tally.merge(part);
+    Ok(())
+}
+
+/// Parses one file into batches of the requested columns.
+struct FileParser<'a> {
+    file: &'a DataFile,
+    request: &'a Request,
+    records: Records<'a>,
+    width: usize,
+    /// Requested columns with their place in the file.
+    wanted: Vec<(&'a str, Option<usize>)>,
+    /// The line of each row of the piece at hand.
+    lines: Vec<u64>,
+}
+
+impl<'a> FileParser<'a> {
+    fn new(file: &'a DataFile, header: &[String], request: &'a Request, options: CsvOptions) -> Result<Self, SourceError> {
+        let mut records = Records::open(file, options)?;
+        records.next_record()?;
+        let wanted = request
+            .all_columns()
+            .into_iter()
+            .map(|name| (name, header.iter().position(|column| column == name)))
+            .collect();
+        Ok(FileParser {
+            file,
+            request,
+            records,
+            width: header.len(),
+            wanted,
+            lines: Vec::new(),
+        })
+    }
+
+    fn next_piece(&mut self, tally: &mut Tally) -> Result<Option<Piece>, SourceError> {
+        let mut builders: Vec<StringBuilder> = self.wanted.iter().map(|_| StringBuilder::new()).collect();
+        self.lines.clear();
+        while self.lines.len() < BATCH_ROWS {
+            match self.records.next_record()? {
+                Outcome::End => break,
+                Outcome::Record => self.take_record(&mut builders, tally),
+                Outcome::TooLong => self.reject(tally, "the record is over 1 MiB; is a quote left open?"),
+            }
+        }
+        if self.lines.is_empty() {
+            return Ok(None);
+        }
+        let rows = self.lines.len();
+        let column = |((name, _), builder): (&(&str, Option<usize>), &mut StringBuilder)| {
+            let text: ArrayRef = Arc::new(builder.finish());
+            let array = self.file.constant(name).map_or(text, |constant| constant.column(rows));
+            (Field::new(*name, array.data_type().clone(), true), array)
+        };
+        let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = self.wanted.iter().zip(&mut builders).map(column).unzip();
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|error| malformed(self.file, error.to_string()))?;
+        debug_assert_eq!(batch.num_columns(), self.request.all_columns().len());
+        Ok(Some(Piece {
+            place: self.file.name.clone(),
+            first_row: 0,
+            batch,
+        }))
+    }
+
+    fn take_record(&mut self, builders: &mut [StringBuilder], tally: &mut Tally) {
+        let found = self.records.field_count();
+        if found != self.width {
+            let width = self.width;
+            return self.reject(tally, &format!("{found} fields where the header has {width}"));
+        }
+        if self.records.fields().any(|field| field.is_none()) {
+            return self.reject(tally, "not UTF-8");
+        }
+        for ((_, place), builder) in self.wanted.iter().zip(builders) {
+            // Text files cannot tell an empty field from a missing one: both are null.
+            builder.append_option(place.and_then(|place| self.records.field(place)).filter(|text| !text.is_empty()));
+        }
+        self.lines.push(self.records.line);
+    }
+
+    fn reject(&self, tally: &mut Tally, problem: &str) {
+        tally.rows_read += 1;
+        tally.reject(&self.file.name, self.records.line, Reason::MalformedRow, "", || problem.to_owned());
+    }
+}
+
+enum Outcome {
+    Record,
+    TooLong,
+    End,
+}
+
+/// Records of a file, each with the line it begins on.
+struct Records<'a> {
+    file: &'a DataFile,
+    handle: File,
+    reader: Reader,
+    input: Vec<u8>,
+    filled: usize,
+    at: usize,
+    output: Vec<u8>,
+    ends: Vec<usize>,
+    field_count: usize,
+    line: u64,
+    bytes: u64,
+    at_end: bool,
+}
+
+impl<'a> Records<'a> {
+    fn open(file: &'a DataFile, options: CsvOptions) -> Result<Self, SourceError> {
+        let handle = File::open(&file.path).map_err(|error| SourceError::io(&file.path, &error))?;
+        let reader = ReaderBuilder::new().delimiter(options.delimiter).quote(options.quote).build();
+        let mut records = Records {
+            file,
+            handle,
+            reader,
+            input: vec![0; READ_BYTES],
+            filled: 0,
+            at: 0,
+            output: vec![0; 4096],
+            ends: vec![0; 64],
+            field_count: 0,
+            line: 1,
+            bytes: 0,
+            at_end: false,
+        };
+        records.fill()?;
+        let start = &records.input[..records.filled];
+        if start.starts_with(&[0xff, 0xfe]) || start.starts_with(&[0xfe, 0xff]) {
+            return Err(malformed(file, "it is UTF-16; only UTF-8 is read"));
+        }
+        if start.starts_with(&[0xef, 0xbb, 0xbf]) {
+            records.at = 3;
+        }
+        Ok(records)
+    }
+
+    fn fill(&mut self) -> Result<(), SourceError> {
+        self.at = 0;
+        self.filled = loop {
+            match self.handle.read(&mut self.input) {
+                Ok(read) => break read,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(SourceError::io(&self.file.path, &error)),
+            }
+        };
+        self.bytes += self.filled as u64;
+        self.at_end = self.filled == 0;
+        Ok(())
+    }
+
+    fn next_record(&mut self) -> Result<Outcome, SourceError> {
+        self.line = self.reader.line();
+        let (mut written, mut ended) = (0, 0);
+        let mut too_long = false;
+        loop {
+            if self.at == self.filled && !self.at_end {
+                self.fill()?;
+            }
+            let (result, read, wrote, ends) = self.reader.read_record(
+                &self.input[self.at..self.filled],
+                &mut self.output[written..],
+                &mut self.ends[ended..],
+            );
+            self.at += read;
+            written += wrote;
+            ended += ends;
+            match result {
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::OutputFull if self.output.len() < MAX_RECORD_BYTES => self.output.resize(self.output.len() * 2, 0),
+                ReadRecordResult::OutputEndsFull if self.ends.len() < MAX_COLUMNS => self.ends.resize(self.ends.len() * 2, 0),
+                // Too much to keep: go on to the record's end over what was kept.
+                ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => (too_long, written, ended) = (true, 0, 0),
+                ReadRecordResult::Record => {
+                    self.field_count = ended;
+                    return Ok(if too_long { Outcome::TooLong } else { Outcome::Record });
+                }
+                ReadRecordResult::End => {
+                    return Ok(if too_long { Outcome::TooLong } else { Outcome::End });
+                }
+            }
+        }
+    }
+
+    fn field_count(&self) -> usize {
+        self.field_count
+    }
+
+    fn field(&self, place: usize) -> Option<&str> {
+        let start = if place == 0 { 0 } else { self.ends[place - 1] };
+        std::str::from_utf8(&self.output[start..self.ends[place]]).ok()
+    }
+
+    fn fields(&self) -> impl Iterator<Item = Option<&str>> {
+        (0..self.field_count).map(|place| self.field(place))
+    }
+}

@@ -1,0 +1,224 @@
+//! Events: a source, its schema, its time zone, and what to do with rows that cannot be read.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::record_batch::RecordBatch;
+
+use crate::base::suggest::hint;
+use crate::base::{IdType, Zone};
+use crate::event::columns::ACCEPTED_IDS;
+use crate::event::measure::ACCEPTED_MEASURES;
+use crate::event::schema::{LABEL_FIELDS, MEASURE_FIELDS};
+use crate::event::time::ACCEPTED_TIMES;
+use crate::event::{BehaviorDecoder, EventSchema, IdColumn, Measures, SchemaError, TimeKind};
+use crate::model::filter::ACCEPTED_CONDITIONS;
+use crate::source::csv::{CsvOptions, CsvSource};
+use crate::source::ipc::IpcSource;
+use crate::source::memory::StreamSource;
+use crate::source::parquet::ParquetSource;
+use crate::source::states::StateTable;
+use crate::source::{Source, SourceError};
+
+/// What to do with rows that cannot be events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// Count them, keep the first examples, and go on.
+    #[default]
+    Reject,
+    /// Refuse the whole question, naming the first of them.
+    Raise,
+}
+
+/// Raw events, not yet read: what every analysis starts from.
+///
+/// ```
+/// use std::sync::Arc;
+/// use aipl_core::event::EventSchema;
+/// use aipl_core::source::Events;
+/// use arrow::array::{Date32Array, RecordBatch, StringArray};
+///
+/// let batch = RecordBatch::try_from_iter([
+///     ("user", Arc::new(StringArray::from(vec!["u1"])) as _),
+///     ("brand", Arc::new(StringArray::from(vec!["b"])) as _),
+///     ("action", Arc::new(StringArray::from(vec!["view"])) as _),
+///     ("day", Arc::new(Date32Array::from(vec![19_904])) as _),
+/// ])?;
+/// let events = Events::from_batches(batch.schema(), vec![batch], EventSchema::new("user", "brand", "action", "day"), "Asia/Shanghai")?;
+/// assert_eq!(events.source().rows(), Some(1));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Events {
+    source: Arc<dyn Source>,
+    schema: EventSchema,
+    zone: Arc<Zone>,
+    on_error: OnError,
+    states: Vec<Arc<StateTable>>,
+}
+
+impl Events {
+    /// Events of any source.
+    ///
+    /// # Errors
+    /// A schema that is wrong in itself, names a column that is not there, or maps a column of a type its field does not take.
+    pub fn new(source: Arc<dyn Source>, schema: EventSchema, zone: Zone) -> Result<Self, SourceError> {
+        schema.check()?;
+        check_columns(&source.name(), &source.columns(), &schema)?;
+        Ok(Events {
+            source,
+            schema,
+            zone: Arc::new(zone),
+            on_error: OnError::Reject,
+            states: Vec::new(),
+        })
+    }
+
+    /// Events of Parquet files: paths, patterns or folders.
+    ///
+    /// # Errors
+    /// As [`Events::new`]; no such file; a file that is no Parquet; an unknown zone.
+    pub fn scan_parquet(paths: &[String], schema: EventSchema, zone: &str) -> Result<Self, SourceError> {
+        let zone = read_zone(zone)?;
+        Self::new(Arc::new(ParquetSource::open(paths, &schema)?), schema, zone)
+    }
+
+    /// Events of Arrow IPC files or streams on disk.
+    ///
+    /// # Errors
+    /// As [`Events::scan_parquet`].
+    pub fn scan_ipc(paths: &[String], schema: EventSchema, zone: &str) -> Result<Self, SourceError> {
+        let zone = read_zone(zone)?;
+        Self::new(Arc::new(IpcSource::open(paths, &schema)?), schema, zone)
+    }
+
+    /// Events of CSV files with a header line. Every column is text; identifiers from CSV are text too.
+    ///
+    /// # Errors
+    /// As [`Events::scan_parquet`].
+    pub fn scan_csv(paths: &[String], schema: EventSchema, zone: &str, options: CsvOptions) -> Result<Self, SourceError> {
+        let zone = read_zone(zone)?;
+        Self::new(Arc::new(CsvSource::open(paths, &schema, options)?), schema, zone)
+    }
+
+    /// Events of record batches in memory.
+    ///
+    /// # Errors
+    /// As [`Events::new`]; an unknown zone.
+    pub fn from_batches(columns: SchemaRef, batches: Vec<RecordBatch>, schema: EventSchema, zone: &str) -> Result<Self, SourceError> {
+        let zone = read_zone(zone)?;
+        Self::new(
+            Arc::new(StreamSource::from_batches("record batches", columns, batches)),
+            schema,
+            zone,
+        )
+    }
+
+    /// The same events with another treatment of rows that cannot be read.
+    #[must_use]
+    pub fn with_on_error(mut self, on_error: OnError) -> Self {
+        self.on_error = on_error;
+        self
+    }
+
+    /// The same events with the states of a table beside them.
+    #[must_use]
+    pub fn with_states(mut self, table: StateTable) -> Self {
+        self.states.push(Arc::new(table));
+        self
+    }
+
+    /// Where the events come from.
+    #[must_use]
+    pub fn source(&self) -> &dyn Source {
+        &*self.source
+    }
+
+    /// The mapping of columns.
+    #[must_use]
+    pub fn schema(&self) -> &EventSchema {
+        &self.schema
+    }
+
+    /// The zone of wall-clock times and calendar days.
+    #[must_use]
+    pub fn zone(&self) -> &Arc<Zone> {
+        &self.zone
+    }
+
+    /// What happens to rows that cannot be read.
+    #[must_use]
+    pub fn on_error(&self) -> OnError {
+        self.on_error
+    }
+
+    /// Tables of states.
+    #[must_use]
+    pub fn states(&self) -> &[Arc<StateTable>] {
+        &self.states
+    }
+
+    /// What the identifiers of a field are; `Text` where the column is empty of type.
+    #[must_use]
+    pub fn id_type(&self, role: &str) -> IdType {
+        let columns = self.source.columns();
+        let field = self.schema.column(role).and_then(|column| columns.field_with_name(column).ok());
+        field.and_then(|field| IdColumn::id_type(field.data_type())).unwrap_or(IdType::Text)
+    }
+}
+
+fn read_zone(name: &str) -> Result<Zone, SourceError> {
+    Ok(Zone::named(name).map_err(|error| SchemaError::Field {
+        field: "tz".to_owned(),
+        problem: error.to_string(),
+    })?)
+}
+
+/// Every mapped column is there and of a type that its field takes.
+fn check_columns(place: &str, columns: &SchemaRef, schema: &EventSchema) -> Result<(), SchemaError> {
+    for (role, column) in schema.mapped() {
+        let Ok(field) = columns.field_with_name(column) else {
+            let choices: Vec<String> = columns.fields().iter().map(|field| field.name().clone()).collect();
+            let hint = hint(column, choices.iter().map(String::as_str));
+            return Err(SchemaError::ColumnNotFound {
+                place: place.to_owned(),
+                column: column.to_owned(),
+                role: role.to_owned(),
+                hint,
+                choices,
+            });
+        };
+        if let Some(accepted) = refused(role, field.data_type(), schema) {
+            let found = match field.data_type() {
+                integer if role == "time" && integer.is_integer() => {
+                    format!("{integer} and EventSchema sets no time_unit")
+                }
+                other => other.to_string(),
+            };
+            return Err(SchemaError::ColumnType {
+                place: place.to_owned(),
+                column: column.to_owned(),
+                role: role.to_owned(),
+                found,
+                accepted,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The accepted types in words if this type is not among them.
+fn refused(role: &str, data_type: &DataType, schema: &EventSchema) -> Option<&'static str> {
+    if *data_type == DataType::Null {
+        return None;
+    }
+    let (accepted, words) = match role {
+        "time" => (TimeKind::of(data_type, schema.time_unit()).is_some(), ACCEPTED_TIMES),
+        "behavior" => (BehaviorDecoder::accepts(data_type), ACCEPTED_IDS),
+        "consumer" | "brand" => (IdColumn::id_type(data_type).is_some(), ACCEPTED_IDS),
+        role if LABEL_FIELDS.contains(&role) => (IdColumn::id_type(data_type).is_some(), ACCEPTED_IDS),
+        role if MEASURE_FIELDS.contains(&role) => (Measures::accepts(data_type), ACCEPTED_MEASURES),
+        _ => (crate::model::filter::accepts(data_type), ACCEPTED_CONDITIONS),
+    };
+    (!accepted).then_some(words)
+}

@@ -1,0 +1,73 @@
+//! Where events come from: Parquet, Arrow IPC and CSV files, and Arrow streams; each decodes only what a question needs.
+//!
+//! A source gives [`EventBatch`]es: rows whose behavior and time are resolved and can matter to the question, with the other
+//! needed columns decoded for those rows only. Rows that cannot be events are counted in the [`Tally`].
+
+pub mod batch;
+pub mod csv;
+pub mod error;
+pub mod events;
+pub mod files;
+pub mod ipc;
+pub mod memory;
+pub mod parquet;
+pub mod select;
+pub mod states;
+
+pub use batch::{EventBatch, Request, Sink};
+pub use error::SourceError;
+pub use events::{Events, OnError};
+pub use files::FileList;
+pub use states::{StateColumns, StatePeriod, StateTable};
+
+use std::fmt;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+
+use crate::event::Tally;
+use std::sync::Arc;
+
+/// A piece of a sequential source: consecutive rows with all requested columns.
+#[derive(Debug)]
+pub struct Piece {
+    /// The file, or the name of the in-memory source.
+    pub place: Arc<str>,
+    /// The number of the first row.
+    pub first_row: u64,
+    /// The rows.
+    pub batch: RecordBatch,
+}
+
+/// Pieces in order; drawn on the calling thread alone, since an Arrow C stream may belong to it.
+pub type Pieces<'a> = Box<dyn Iterator<Item = Result<Piece, SourceError>> + 'a>;
+
+/// How a source hands out its rows.
+pub enum Plan<'a> {
+    /// Independent parts that any thread can read.
+    Splits(usize),
+    /// One sequence, with what reading it has counted so far.
+    Sequence(Pieces<'a>),
+}
+
+/// A place that events come from.
+pub trait Source: Send + Sync + fmt::Debug {
+    /// A short name for messages.
+    fn name(&self) -> String;
+    /// The columns there are.
+    fn columns(&self) -> SchemaRef;
+    /// Identifies the content as far as is cheap: paths, sizes and times of change, or shapes.
+    fn fingerprint(&self) -> String;
+    /// The rows there are, where that is known without reading.
+    fn rows(&self) -> Option<u64>;
+    /// Decides how to read for a request.
+    ///
+    /// # Errors
+    /// What opening the source refuses.
+    fn plan<'a>(&'a self, request: &'a Request) -> Result<Plan<'a>, SourceError>;
+    /// Reads one split into a sink.
+    ///
+    /// # Errors
+    /// What decoding refuses, naming the file.
+    fn read_split(&self, split: usize, request: &Request, sink: &mut dyn Sink, tally: &mut Tally) -> Result<(), SourceError>;
+}

@@ -1,0 +1,338 @@
+//! The second half of a scan: the rows of one bucket put in order, consumer by consumer.
+
+use hashbrown::HashTable;
+
+use crate::base::IdType;
+use crate::base::id::{MAX_LOCAL, int_of_key};
+use crate::timeline::partition::{PayloadLayout, Pending, SCOPE_SHIFT, Toggle, scope_of};
+use crate::timeline::universe::IdStore;
+
+/// A state that a table says was on: leaf bits, scope and the closed range of days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StateSpan {
+    /// Scope number.
+    pub scope: u32,
+    /// First day number.
+    pub first: i32,
+    /// Last day number.
+    pub last: i32,
+    /// Place in the program's states.
+    pub state: u8,
+}
+
+/// The ordered timelines of one bucket's consumers.
+#[derive(Debug)]
+pub struct BucketTimelines {
+    /// External identifiers by local number.
+    pub ids: IdStore,
+    /// Where each consumer's words begin; one more than there are consumers.
+    starts: Vec<u32>,
+    words: Vec<u64>,
+    payloads: Vec<u64>,
+    layout: PayloadLayout,
+    toggles: Vec<(u32, Toggle)>,
+    spans: Vec<(u32, StateSpan)>,
+}
+
+/// One consumer's events and states with one scope.
+#[derive(Debug, Clone, Copy)]
+pub struct History<'a> {
+    /// The consumer's local number.
+    pub consumer: u32,
+    /// The scope's place in the answer.
+    pub scope: u32,
+    /// Day and class of each event, in order of day.
+    pub words: &'a [u64],
+    /// Payload integers of each event.
+    pub payloads: &'a [u64],
+    /// State changes in order of time.
+    pub toggles: &'a [(u32, Toggle)],
+    /// States from tables.
+    pub spans: &'a [(u32, StateSpan)],
+}
+
+/// A bucket that cannot be numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a hash bucket holds more than {MAX_LOCAL} consumers (over 4 billion in all)")]
+pub struct TooManyConsumers;
+
+/// Consumers of a bucket, numbered as they are met.
+struct Interner {
+    table: HashTable<u32>,
+    keys: Vec<u64>,
+    /// Start and length of each consumer's text.
+    texts: Vec<(u32, u16)>,
+    arena: Vec<u8>,
+}
+
+/// The top byte of a key is its bucket, the same for all keys here; the table takes tags from the top, so it is shifted out.
+#[inline]
+fn table_hash(key: u64) -> u64 {
+    key << 8 ^ key
+}
+
+impl Interner {
+    fn new(capacity: usize) -> Self {
+        Interner {
+            table: HashTable::with_capacity(capacity),
+            keys: Vec::with_capacity(capacity),
+            texts: Vec::new(),
+            arena: Vec::new(),
+        }
+    }
+
+    fn text(&self, number: u32) -> &[u8] {
+        let (start, length) = self.texts[number as usize];
+        &self.arena[start as usize..start as usize + usize::from(length)]
+    }
+
+    /// The number of a consumer; integers have no text.
+    #[inline]
+    fn number(&mut self, key: u64, text: Option<&[u8]>) -> u32 {
+        let found = match text {
+            None => self.table.find(table_hash(key), |&number| self.keys[number as usize] == key),
+            Some(text) => self.table.find(table_hash(key), |&number| {
+                self.keys[number as usize] == key && self.text(number) == text
+            }),
+        };
+        if let Some(number) = found {
+            return *number;
+        }
+        let number = self.keys.len() as u32;
+        self.keys.push(key);
+        if let Some(text) = text {
+            self.texts.push((self.arena.len() as u32, text.len() as u16));
+            self.arena.extend_from_slice(text);
+        }
+        let keys = &self.keys;
+        self.table
+            .insert_unique(table_hash(key), number, |&number| table_hash(keys[number as usize]));
+        number
+    }
+
+    /// Consumers in order of hash (and text, where hashes agree): the order of their final numbers.
+    fn order(&self) -> Vec<u32> {
+        let mut order: Vec<(u64, u32)> = self.keys.iter().copied().zip(0..).collect();
+        order.sort_unstable();
+        if !self.texts.is_empty() && order.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            order.sort_by(|left, right| left.0.cmp(&right.0).then_with(|| self.text(left.1).cmp(self.text(right.1))));
+        }
+        order.into_iter().map(|(_, number)| number).collect()
+    }
+
+    fn store(&self, order: &[u32], id_type: IdType) -> IdStore {
+        match id_type {
+            IdType::Int64 => IdStore::Int(order.iter().map(|&number| int_of_key(self.keys[number as usize])).collect()),
+            IdType::Text => {
+                let mut bytes = Vec::with_capacity(self.arena.len());
+                let mut end = |&number: &u32| {
+                    bytes.extend_from_slice(self.text(number));
+                    bytes.len() as u32
+                };
+                let ends = order.iter().map(&mut end).collect();
+                IdStore::Text { ends, bytes }
+            }
+        }
+    }
+}
+
+/// Reads the length-prefixed texts that stand beside rows, in order.
+struct Texts<'a> {
+    bytes: &'a [u8],
+}
+
+impl<'a> Texts<'a> {
+    #[inline]
+    fn next(&mut self, id_type: IdType) -> Option<&'a [u8]> {
+        if id_type == IdType::Int64 {
+            return None;
+        }
+        let (length, rest) = self.bytes.split_at_checked(2)?;
+        let (text, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes([length[0], length[1]])))?;
+        self.bytes = rest;
+        Some(text)
+    }
+}
+
+/// A state period of a consumer who may not have an event: key, text, span.
+pub(crate) type KeyedSpan = (u64, Vec<u8>, StateSpan);
+
+impl BucketTimelines {
+    /// Puts the rows of one bucket, as all workers met them, in order.
+    ///
+    /// # Errors
+    /// [`TooManyConsumers`].
+    pub(crate) fn assemble(
+        parts: Vec<Pending>,
+        spans: &[KeyedSpan],
+        id_type: IdType,
+        layout: PayloadLayout,
+        scope_places: &[u32],
+    ) -> Result<Self, TooManyConsumers> {
+        let rows: usize = parts.iter().map(|part| part.rows.len()).sum();
+        let mut interner = Interner::new(rows / 2);
+        let mut numbers = Vec::with_capacity(rows);
+        let mut toggles: Vec<(u32, Toggle)> = Vec::new();
+        for part in &parts {
+            let mut texts = Texts { bytes: &part.texts };
+            numbers.extend(part.rows.iter().map(|&(key, _)| interner.number(key, texts.next(id_type))));
+            let mut texts = Texts { bytes: &part.toggle_texts };
+            toggles.extend(
+                part.toggles
+                    .iter()
+                    .map(|&(key, toggle)| (interner.number(key, texts.next(id_type)), toggle)),
+            );
+        }
+        let text_of = |text: &'_ [u8]| (id_type == IdType::Text).then(|| text.to_vec());
+        let mut spans: Vec<(u32, StateSpan)> = spans
+            .iter()
+            .map(|(key, text, span)| (interner.number(*key, text_of(text).as_deref()), *span))
+            .collect();
+        if interner.keys.len() > MAX_LOCAL as usize {
+            return Err(TooManyConsumers);
+        }
+        let order = interner.order();
+        let mut places = vec![0u32; order.len()];
+        order.iter().zip(0..).for_each(|(&number, place)| places[number as usize] = place);
+        let ids = interner.store(&order, id_type);
+        drop(interner);
+        numbers.iter_mut().for_each(|number| *number = places[*number as usize]);
+        for (consumer, toggle) in &mut toggles {
+            *consumer = places[*consumer as usize];
+            toggle.scope = scope_places[toggle.scope as usize];
+        }
+        for (consumer, span) in &mut spans {
+            *consumer = places[*consumer as usize];
+            span.scope = scope_places[span.scope as usize];
+        }
+        toggles.sort_unstable();
+        spans.sort_unstable();
+        let mut timelines = BucketTimelines {
+            starts: starts(&numbers, order.len()),
+            ids,
+            words: vec![0; rows],
+            payloads: vec![0; rows * layout.width()],
+            layout,
+            toggles,
+            spans,
+        };
+        timelines.scatter(parts, &numbers, scope_places);
+        timelines.sort_consumers();
+        Ok(timelines)
+    }
+
+    /// Moves every row to its consumer's stretch.
+    fn scatter(&mut self, parts: Vec<Pending>, numbers: &[u32], scope_places: &[u32]) {
+        let width = self.layout.width();
+        let mut next = self.starts.clone();
+        let mut numbers = numbers.iter();
+        for part in parts {
+            for (row, (_, word)) in part.rows.iter().enumerate() {
+                let Some(&consumer) = numbers.next() else {
+                    return;
+                };
+                let at = next[consumer as usize] as usize;
+                next[consumer as usize] += 1;
+                let scope = scope_places[scope_of(*word) as usize];
+                self.words[at] = u64::from(scope) << SCOPE_SHIFT | (*word & u64::from(u32::MAX));
+                self.payloads[at * width..(at + 1) * width].copy_from_slice(&part.payloads[row * width..(row + 1) * width]);
+            }
+        }
+    }
+
+    /// Sorts each consumer's stretch by scope, day and kind.
+    fn sort_consumers(&mut self) {
+        let width = self.layout.width();
+        for bounds in self.starts.windows(2) {
+            let range = bounds[0] as usize..bounds[1] as usize;
+            if width == 0 {
+                self.words[range].sort_unstable();
+                continue;
+            }
+            let mut rows: Vec<(u64, &[u64])> = range
+                .clone()
+                .map(|at| (self.words[at], &self.payloads[at * width..(at + 1) * width]))
+                .collect();
+            rows.sort_unstable();
+            if self.layout.events {
+                drop_repeated_events(&mut rows, self.layout);
+            }
+            let (words, payloads): (Vec<u64>, Vec<&[u64]>) = rows.into_iter().unzip();
+            let payloads = payloads.concat();
+            self.payloads[range.start * width..range.start * width + payloads.len()].copy_from_slice(&payloads);
+            self.words[range.start..range.start + words.len()].copy_from_slice(&words);
+            // What a repeated event leaves behind is marked, and passed over when histories are walked.
+            self.words[range.start + words.len()..range.end].fill(REPEATED);
+        }
+    }
+
+    /// What stands beside each word.
+    #[must_use]
+    pub fn layout(&self) -> PayloadLayout {
+        self.layout
+    }
+
+    /// Calls `visit` with every consumer's history with every scope, in order of consumer and scope.
+    pub fn for_each_history<'a>(&'a self, mut visit: impl FnMut(History<'a>)) {
+        let width = self.layout.width();
+        let (mut toggles, mut spans) = (&self.toggles[..], &self.spans[..]);
+        for (consumer, bounds) in (0u32..).zip(self.starts.windows(2)) {
+            let (mut at, end) = (bounds[0] as usize, bounds[1] as usize);
+            let mut own_toggles = split_front(&mut toggles, |(owner, _)| *owner == consumer);
+            let mut own_spans = split_front(&mut spans, |(owner, _)| *owner == consumer);
+            loop {
+                let by_events = (at < end && self.words[at] != REPEATED).then(|| scope_of(self.words[at]));
+                let by_toggles = own_toggles.first().map(|(_, toggle)| toggle.scope);
+                let by_spans = own_spans.first().map(|(_, span)| span.scope);
+                let Some(scope) = [by_events, by_toggles, by_spans].into_iter().flatten().min() else {
+                    break;
+                };
+                let first = at;
+                while at < end && scope_of(self.words[at]) == scope {
+                    at += 1;
+                }
+                visit(History {
+                    consumer,
+                    scope,
+                    words: &self.words[first..at],
+                    payloads: &self.payloads[first * width..at * width],
+                    toggles: split_front(&mut own_toggles, |(_, toggle)| toggle.scope == scope),
+                    spans: split_front(&mut own_spans, |(_, span)| span.scope == scope),
+                });
+            }
+        }
+    }
+}
+
+/// Marks the place of a dropped event; no scope has this number.
+const REPEATED: u64 = u64::MAX;
+
+/// The leading elements that satisfy a condition, taken off the slice.
+fn split_front<'a, T>(rest: &mut &'a [T], belongs: impl Fn(&T) -> bool) -> &'a [T] {
+    let count = rest.iter().take_while(|item| belongs(item)).count();
+    let (front, back) = rest.split_at(count);
+    *rest = back;
+    front
+}
+
+/// Keeps the first (by scope, day and kind) of the rows with the same event identity.
+fn drop_repeated_events(rows: &mut Vec<(u64, &[u64])>, layout: PayloadLayout) {
+    let at = layout.event_at();
+    let mut seen = std::collections::HashSet::with_capacity(rows.len());
+    rows.retain(|(_, payload)| {
+        let event = (payload[at], payload[at + 1]);
+        event == (0, 0) || seen.insert(event)
+    });
+}
+
+/// Where each consumer's rows begin.
+fn starts(numbers: &[u32], consumers: usize) -> Vec<u32> {
+    let mut starts = vec![0u32; consumers + 1];
+    numbers.iter().for_each(|&consumer| starts[consumer as usize + 1] += 1);
+    let mut total = 0;
+    for start in &mut starts {
+        total += *start;
+        *start = total;
+    }
+    starts
+}

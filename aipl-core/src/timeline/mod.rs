@@ -1,0 +1,18 @@
+//! Timelines: every consumer's events in order, by hash bucket; and the only place that spawns threads.
+//!
+//! A scan reads a source on all threads of a pool. Each worker spreads the rows that can matter over 256 buckets by the hash of
+//! the consumer. Then each bucket is put in order - consumers by hash, a consumer's events by scope and day - and folded.
+//! Nothing in an answer depends on which worker read which row.
+
+pub mod bucket;
+pub mod partition;
+pub mod runtime;
+pub mod scan;
+pub mod scopes;
+pub mod universe;
+
+pub use bucket::{BucketTimelines, History};
+pub use runtime::{Progress, Runtime};
+pub use scan::{Question, ScanError, Scanned, scan};
+pub use scopes::ScopeValue;
+pub use universe::Universe;

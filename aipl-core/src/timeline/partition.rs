@@ -1,0 +1,555 @@
+//! The first half of a scan: event batches, spread over buckets as small integer rows.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::DataType;
+
+use crate::base::IdValue;
+use crate::base::id::{BUCKETS, bucket_of, int_key, text_key};
+use crate::event::columns::IdRef;
+use crate::event::measure::{Measure, Measures};
+use crate::event::{EventSchema, IdColumn, Reason, SchemaError, Tally};
+use crate::model::data::{Condition, Operand, ScopeKind};
+use crate::model::filter;
+use crate::model::program::Program;
+use crate::source::{EventBatch, Sink, SourceError};
+use crate::timeline::scopes::{ScopeNumbers, ScopeValue};
+
+/// Bits of a row's word below the scope: 17 of the day, 15 of the class.
+pub(crate) const DAY_SHIFT: u32 = 15;
+pub(crate) const SCOPE_SHIFT: u32 = 32;
+const MAX_CLASSES: usize = 1 << DAY_SHIFT;
+
+/// A row's place in time and kind: scope, day and class in one integer that sorts in this order.
+#[inline]
+pub(crate) fn pack(scope: u32, day: i32, class: u16) -> u64 {
+    u64::from(scope) << SCOPE_SHIFT | (day as u64) << DAY_SHIFT | u64::from(class)
+}
+
+/// The day of a word.
+#[inline]
+pub(crate) fn day_of(word: u64) -> i32 {
+    ((word as u32) >> DAY_SHIFT) as i32
+}
+
+/// The class of a word.
+#[inline]
+pub(crate) fn class_of(word: u64) -> usize {
+    (word & (MAX_CLASSES as u64 - 1)) as usize
+}
+
+/// The scope of a word.
+#[inline]
+pub(crate) fn scope_of(word: u64) -> u32 {
+    (word >> SCOPE_SHIFT) as u32
+}
+
+/// A change of a state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Toggle {
+    /// Scope number.
+    pub scope: u32,
+    /// When, in UTC µs.
+    pub instant: i64,
+    /// Off sorts after on, so that at the same instant leaving wins.
+    pub off: bool,
+    /// Place in [`Program::states`].
+    pub state: u8,
+    /// The day number.
+    pub day: i32,
+}
+
+/// Rows of one bucket as one worker met them. Texts of consumers stand in the same order as the rows.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    pub rows: Vec<(u64, u64)>,
+    pub texts: Vec<u8>,
+    pub payloads: Vec<u64>,
+    pub toggles: Vec<(u64, Toggle)>,
+    pub toggle_texts: Vec<u8>,
+}
+
+/// What stands beside a word when the model or the schema needs more than day and kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PayloadLayout {
+    /// Whether two integers of an order's identity come first.
+    pub orders: bool,
+    /// Whether two integers of the event's own identity follow.
+    pub events: bool,
+    /// How many measures come last.
+    pub sums: usize,
+}
+
+impl PayloadLayout {
+    /// Integers a row.
+    #[must_use]
+    pub fn width(self) -> usize {
+        2 * usize::from(self.orders) + 2 * usize::from(self.events) + self.sums
+    }
+
+    /// Where the event's identity begins.
+    #[must_use]
+    pub fn event_at(self) -> usize {
+        2 * usize::from(self.orders)
+    }
+
+    /// Where measures begin.
+    #[must_use]
+    pub fn sums_at(self) -> usize {
+        2 * usize::from(self.orders) + 2 * usize::from(self.events)
+    }
+}
+
+/// Numbers the different leaf masks that rows carry, for all workers of a scan.
+#[derive(Debug)]
+pub(crate) struct Classes {
+    masks: Mutex<Vec<u64>>,
+}
+
+impl Classes {
+    /// Class 0 is the row that only proves that the consumer exists.
+    pub fn new() -> Self {
+        Classes {
+            masks: Mutex::new(vec![0]),
+        }
+    }
+
+    fn number(&self, mask: u64) -> Option<u16> {
+        let mut masks = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = masks.iter().position(|known| *known == mask).or_else(|| {
+            masks.push(mask);
+            (masks.len() <= MAX_CLASSES).then(|| masks.len() - 1)
+        });
+        found.map(|class| class as u16)
+    }
+
+    pub fn into_masks(self) -> Vec<u64> {
+        self.masks.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What all workers of a scan share.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    pub program: &'a Program,
+    pub schema: &'a EventSchema,
+    /// The first day that the question asks about: leaves closed before it need not be carried.
+    pub first_day: i32,
+    pub layout: PayloadLayout,
+    /// Measure columns whose values can make a row unacceptable, besides those that are summed.
+    pub checked_measures: Vec<String>,
+    pub scopes: ScopeNumbers,
+    pub classes: Classes,
+    /// Whether rows are kept; if not, they are only checked and counted.
+    pub keep: bool,
+}
+
+/// One worker's half-sorted rows.
+pub(crate) struct Partitioner<'a> {
+    plan: &'a Plan<'a>,
+    pub pending: Vec<Pending>,
+    class_cache: HashMap<u64, u16>,
+    mains: Numbers,
+    categories: Numbers,
+    /// Scope number of each pair of main and category numbers met; `NOT_WANTED` where it is not wanted.
+    pairs: HashMap<(u32, u32), u32>,
+    failed: Option<SourceError>,
+}
+
+const NOT_WANTED: u32 = u32::MAX;
+const NO_VALUE: u32 = u32::MAX - 1;
+const BAD_VALUE: u32 = u32::MAX - 2;
+
+impl<'a> Partitioner<'a> {
+    pub fn new(plan: &'a Plan<'a>) -> Self {
+        Partitioner {
+            plan,
+            pending: std::iter::repeat_with(Pending::default).take(BUCKETS).collect(),
+            class_cache: HashMap::new(),
+            mains: Numbers::default(),
+            categories: Numbers::default(),
+            pairs: HashMap::new(),
+            failed: None,
+        }
+    }
+
+    fn column<'b>(&self, batch: &'b EventBatch<'_>, role: &str) -> Option<&'b ArrayRef> {
+        self.plan.schema.column(role).and_then(|name| batch.columns.column_by_name(name))
+    }
+
+    fn id_column(&self, batch: &EventBatch<'_>, role: &str) -> Result<Option<IdColumn>, SourceError> {
+        let Some(array) = self.column(batch, role) else {
+            return Ok(None);
+        };
+        IdColumn::new(array)
+            .map(Some)
+            .ok_or_else(|| self.wrong_type(batch, role, array, crate::event::columns::ACCEPTED_IDS))
+    }
+
+    fn measures(&self, batch: &EventBatch<'_>, role: &str) -> Result<Vec<Measure>, SourceError> {
+        let Some(array) = self.column(batch, role) else {
+            return Ok(vec![Measure::Null; batch.rows.len()]);
+        };
+        Measures::decode(array).ok_or_else(|| self.wrong_type(batch, role, array, crate::event::measure::ACCEPTED_MEASURES))
+    }
+
+    fn wrong_type(&self, batch: &EventBatch<'_>, role: &str, array: &ArrayRef, accepted: &'static str) -> SourceError {
+        let column = self.plan.schema.column(role).unwrap_or_default().to_owned();
+        SchemaError::ColumnType {
+            place: batch.place.to_string(),
+            column,
+            role: role.to_owned(),
+            found: array.data_type().to_string(),
+            accepted,
+        }
+        .into()
+    }
+
+    /// Rows whose measures are unacceptable are counted and dropped.
+    fn check_measures(&self, batch: &EventBatch<'_>, alive: &mut [bool], tally: &mut Tally) -> Result<(), SourceError> {
+        for role in &self.plan.checked_measures {
+            for (row, measure) in self.measures(batch, role)?.into_iter().enumerate() {
+                if let (true, Measure::Bad(reason)) = (alive[row], measure) {
+                    alive[row] = false;
+                    tally.reject(
+                        batch.place,
+                        batch.rows[row],
+                        reason,
+                        self.plan.schema.column(role).unwrap_or_default(),
+                        String::new,
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The leaves that each row counts for.
+    fn masks(&self, batch: &EventBatch<'_>) -> Vec<u64> {
+        let program = self.plan.program;
+        let mut masks: Vec<u64> = batch.codes.iter().map(|&code| program.behavior_leaves[code as usize]).collect();
+        for filter in &program.filters {
+            if masks.iter().all(|mask| mask & filter.leaves == 0) {
+                continue;
+            }
+            let mut holds = vec![true; masks.len()];
+            for (role, condition) in &filter.conditions {
+                match self.column(batch, role) {
+                    Some(column) => filter::retain(condition, column, &mut holds),
+                    None => holds.fill(false),
+                }
+            }
+            masks
+                .iter_mut()
+                .zip(holds)
+                .filter(|(_, holds)| !holds)
+                .for_each(|(mask, _)| *mask &= !filter.leaves);
+        }
+        if !program.windows.is_empty() {
+            masks
+                .iter_mut()
+                .zip(batch.days)
+                .filter(|(_, day)| **day < self.plan.first_day)
+                .for_each(|(mask, &day)| *mask &= program.open_leaves(self.plan.first_day - day));
+        }
+        masks
+    }
+
+    fn class(&mut self, mask: u64) -> u16 {
+        if let Some(class) = self.class_cache.get(&mask) {
+            return *class;
+        }
+        let class = self.plan.classes.number(mask).unwrap_or_else(|| {
+            self.failed = Some(SourceError::Sink(format!(
+                "the model's conditions divide events into more than {MAX_CLASSES} kinds"
+            )));
+            0
+        });
+        self.class_cache.insert(mask, class);
+        class
+    }
+
+    /// The scope number of each row, or one of the marks above.
+    fn scope_numbers(&mut self, batch: &EventBatch<'_>) -> Result<Vec<u32>, SourceError> {
+        let main = match self.plan.program.scope {
+            ScopeKind::Store => "store",
+            ScopeKind::Brand | ScopeKind::Category => "brand",
+        };
+        let rows = batch.rows.len();
+        let mains = self
+            .id_column(batch, main)?
+            .map_or_else(|| vec![NO_VALUE; rows], |column| self.mains.of_column(&column));
+        if self.plan.program.scope != ScopeKind::Category {
+            return Ok(mains.into_iter().map(|main| self.pair(main, NO_VALUE)).collect());
+        }
+        let categories = self
+            .id_column(batch, "category")?
+            .map_or_else(|| vec![NO_VALUE; rows], |column| self.categories.of_column(&column));
+        let mut brand_wide = vec![false; rows];
+        if let Some(touchpoints) = self
+            .column(batch, "touchpoint")
+            .filter(|_| !self.plan.program.brand_wide.is_empty())
+        {
+            brand_wide.fill(true);
+            let listed = Condition::In(self.plan.program.brand_wide.iter().cloned().map(Operand::Text).collect());
+            filter::retain(&listed, touchpoints, &mut brand_wide);
+        }
+        let scope = |((main, category), brand_wide): ((u32, u32), bool)| match (main, category) {
+            (NO_VALUE | BAD_VALUE, _) => main,
+            (_, NO_VALUE) => NOT_WANTED,
+            (_, BAD_VALUE) => BAD_VALUE,
+            _ if brand_wide => NOT_WANTED,
+            _ => self.pair(main, category),
+        };
+        Ok(mains.into_iter().zip(categories).zip(brand_wide).map(scope).collect())
+    }
+
+    fn pair(&mut self, main: u32, category: u32) -> u32 {
+        if matches!(main, NO_VALUE | BAD_VALUE) {
+            return main;
+        }
+        *self.pairs.entry((main, category)).or_insert_with(|| {
+            let category = (category != NO_VALUE).then(|| self.categories.values[category as usize].clone());
+            self.plan
+                .scopes
+                .number(ScopeValue {
+                    main: self.mains.values[main as usize].clone(),
+                    category,
+                })
+                .unwrap_or(NOT_WANTED)
+        })
+    }
+
+    /// Drops rows without an acceptable brand, and (of a store model) those without a store.
+    fn check_scopes(&self, batch: &EventBatch<'_>, scopes: &mut [u32], alive: &mut [bool], tally: &mut Tally) -> Result<(), SourceError> {
+        let schema = self.plan.schema;
+        let store = self.plan.program.scope == ScopeKind::Store;
+        let brands = if store { self.id_column(batch, "brand")? } else { None };
+        for (row, scope) in scopes.iter_mut().enumerate() {
+            if !alive[row] {
+                continue;
+            }
+            let reason = match (&brands, *scope) {
+                (Some(brands), _) => match brands.get(row) {
+                    IdRef::Null => Some(Reason::NullScope),
+                    IdRef::Bad(reason) => Some(reason),
+                    IdRef::Int(_) | IdRef::Text(_) => None,
+                },
+                (None, NO_VALUE) if !store => Some(Reason::NullScope),
+                (None, _) => None,
+            };
+            let reason = reason.or((*scope == BAD_VALUE).then_some(Reason::IdTooLong));
+            if let Some(reason) = reason {
+                alive[row] = false;
+                tally.reject(
+                    batch.place,
+                    batch.rows[row],
+                    reason,
+                    schema
+                        .column(if store && brands.is_none() { "store" } else { "brand" })
+                        .unwrap_or_default(),
+                    String::new,
+                );
+            } else if *scope == NO_VALUE {
+                *scope = NOT_WANTED;
+            }
+        }
+        Ok(())
+    }
+
+    /// The payload integers of every row, `width` each.
+    fn payloads(&self, batch: &EventBatch<'_>) -> Result<Vec<u64>, SourceError> {
+        let layout = self.plan.layout;
+        let (rows, width) = (batch.rows.len(), layout.width());
+        let mut payloads = vec![0; rows * width];
+        for (role, at, wanted) in [("order_id", 0, layout.orders), ("event_id", layout.event_at(), layout.events)] {
+            if let (true, Some(column)) = (wanted, self.id_column(batch, role)?) {
+                column.for_each(|row, id| {
+                    let (high, low) = identity(id);
+                    payloads[row * width + at] = high;
+                    payloads[row * width + at + 1] = low;
+                });
+            }
+        }
+        for (place, role) in self.plan.program.sums.iter().enumerate() {
+            for (row, measure) in self.measures(batch, role)?.into_iter().enumerate() {
+                if let Measure::Value(value) = measure {
+                    payloads[row * width + layout.sums_at() + place] = value.0 as u64;
+                }
+            }
+        }
+        Ok(payloads)
+    }
+}
+
+/// Two integers that identify an order or event within its consumer: an integer identifier is itself, a text its 128-bit hash.
+/// `(0, 0)` stands for none.
+fn identity(id: IdRef<'_>) -> (u64, u64) {
+    match id {
+        IdRef::Int(value) => (1, value as u64),
+        IdRef::Text(text) => {
+            let hash = xxhash_rust::xxh3::xxh3_128(text.as_bytes());
+            ((hash >> 64) as u64, hash as u64)
+        }
+        IdRef::Null | IdRef::Bad(_) => (0, 0),
+    }
+}
+
+impl Sink for Partitioner<'_> {
+    fn accept(&mut self, batch: &EventBatch<'_>, tally: &mut Tally) -> Result<(), SourceError> {
+        let consumers = self
+            .id_column(batch, "consumer")?
+            .ok_or_else(|| SourceError::Sink("the consumer column was not decoded".to_owned()))?;
+        let mut alive = vec![true; batch.rows.len()];
+        let mut scopes = self.scope_numbers(batch)?;
+        self.check_scopes(batch, &mut scopes, &mut alive, tally)?;
+        self.check_measures(batch, &mut alive, tally)?;
+        let masks = self.masks(batch);
+        let classes: Vec<u16> = masks.iter().map(|&mask| self.class(mask)).collect();
+        let payloads = self.payloads(batch)?;
+        let (plan, width) = (self.plan, self.plan.layout.width());
+        let consumer_column = plan.schema.column("consumer").unwrap_or_default();
+        let pending = &mut self.pending;
+        let mut kept = 0;
+        consumers.for_each(|row, id| {
+            let key = match id {
+                IdRef::Int(value) => int_key(value),
+                IdRef::Text(text) => text_key(text.as_bytes()),
+                IdRef::Null | IdRef::Bad(_) => {
+                    if alive[row] {
+                        let reason = if let IdRef::Bad(reason) = id {
+                            reason
+                        } else {
+                            Reason::NullConsumer
+                        };
+                        tally.reject(batch.place, batch.rows[row], reason, consumer_column, String::new);
+                    }
+                    return;
+                }
+            };
+            if !alive[row] || scopes[row] == NOT_WANTED {
+                return;
+            }
+            let toggle = plan.program.toggles[batch.codes[row] as usize];
+            if masks[row] == 0 && toggle.is_none() && !plan.program.existence {
+                return;
+            }
+            kept += 1;
+            if !plan.keep {
+                return;
+            }
+            let bucket = &mut pending[bucket_of(key)];
+            if masks[row] != 0 || toggle.is_none() {
+                bucket.rows.push((key, pack(scopes[row], batch.days[row], classes[row])));
+                push_text(&mut bucket.texts, id);
+                bucket.payloads.extend_from_slice(&payloads[row * width..(row + 1) * width]);
+            }
+            if let Some(toggle) = toggle {
+                let toggle = Toggle {
+                    scope: scopes[row],
+                    instant: batch.instants[row],
+                    off: !toggle.on,
+                    state: toggle.state,
+                    day: batch.days[row],
+                };
+                bucket.toggles.push((key, toggle));
+                push_text(&mut bucket.toggle_texts, id);
+            }
+        });
+        tally.rows_kept += kept;
+        self.failed.take().map_or(Ok(()), Err)
+    }
+}
+
+/// Appends a text with its length; integers need none, their key is the identifier.
+#[inline]
+fn push_text(texts: &mut Vec<u8>, id: IdRef<'_>) {
+    if let IdRef::Text(text) = id {
+        texts.extend_from_slice(&(text.len() as u16).to_le_bytes());
+        texts.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// One worker's numbering of the values of a label column.
+#[derive(Debug, Default)]
+struct Numbers {
+    values: Vec<IdValue>,
+    texts: HashMap<String, u32>,
+    ints: HashMap<i64, u32>,
+    /// The numbers of the last dictionary met: batches of a row group share one.
+    dictionary: Option<(ArrayRef, Arc<Vec<u32>>)>,
+}
+
+impl Numbers {
+    fn number(&mut self, id: IdRef<'_>) -> u32 {
+        let next = self.values.len() as u32;
+        let number = match id {
+            IdRef::Null => return NO_VALUE,
+            IdRef::Bad(_) => return BAD_VALUE,
+            IdRef::Int(value) => *self.ints.entry(value).or_insert(next),
+            IdRef::Text(text) => match self.texts.get(text) {
+                Some(number) => *number,
+                None => {
+                    self.texts.insert(text.to_owned(), next);
+                    next
+                }
+            },
+        };
+        if number == next {
+            self.values.extend(id.to_value());
+        }
+        number
+    }
+
+    fn of_column(&mut self, column: &IdColumn) -> Vec<u32> {
+        let mut numbers = Vec::with_capacity(column.len());
+        if let IdColumn::Dictionary { keys, array, values } = column {
+            let of_value = self.of_dictionary(array, values);
+            let number = |row: usize| {
+                if array.is_null(row) || of_value.is_empty() {
+                    NO_VALUE
+                } else {
+                    of_value[keys[row]]
+                }
+            };
+            if array.null_count() == 0 && !of_value.is_empty() {
+                numbers.extend(keys.iter().map(|&key| of_value[key]));
+            } else {
+                numbers.extend((0..array.len()).map(number));
+            }
+        } else {
+            column.for_each(|_, id| numbers.push(self.number(id)));
+        }
+        numbers
+    }
+
+    fn of_dictionary(&mut self, array: &ArrayRef, values: &IdColumn) -> Arc<Vec<u32>> {
+        let dictionary = array.as_any_dictionary_opt().map(|dictionary| dictionary.values().clone());
+        if let (Some(now), Some((known, numbers))) = (&dictionary, &self.dictionary)
+            && now.to_data().ptr_eq(&known.to_data())
+        {
+            return numbers.clone();
+        }
+        let mut numbers = Vec::with_capacity(values.len());
+        values.for_each(|_, id| numbers.push(self.number(id)));
+        let numbers = Arc::new(numbers);
+        self.dictionary = dictionary.map(|values| (values, numbers.clone()));
+        numbers
+    }
+}
+
+/// Measure columns that must be decoded to know whether a row is acceptable.
+pub(crate) fn measures_to_check(schema: &EventSchema, type_of: impl Fn(&str) -> Option<DataType>) -> Vec<String> {
+    crate::event::schema::MEASURE_FIELDS
+        .into_iter()
+        .filter(|role| {
+            schema
+                .column(role)
+                .and_then(&type_of)
+                .is_some_and(|data_type| Measures::can_be_bad(&data_type))
+        })
+        .map(str::to_owned)
+        .collect()
+}

@@ -1,0 +1,282 @@
+//! The consumers of one answer: their external identifiers and dense numbers.
+
+use std::sync::OnceLock;
+
+use rayon::prelude::*;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::base::id::{BUCKETS, bucket_of, int_key, text_key};
+use crate::base::{ConsumerIdx, IdType, IdValue};
+
+/// Every consumer that a scan kept, numbered by bucket and then by hash, so that numbers depend on the consumers alone.
+#[derive(Debug)]
+pub struct Universe {
+    id_type: IdType,
+    buckets: Vec<IdStore>,
+    fingerprint: u128,
+    /// Dense numbers in order of external identifier, made when first asked for.
+    ordered: OnceLock<Vec<u32>>,
+}
+
+/// External identifiers of one bucket, by local number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdStore {
+    /// Integers.
+    Int(Vec<i64>),
+    /// Texts, joined, with the end of each.
+    Text {
+        /// Where each text ends in `bytes`.
+        ends: Vec<u32>,
+        /// All texts.
+        bytes: Vec<u8>,
+    },
+}
+
+impl IdStore {
+    /// No identifiers.
+    #[must_use]
+    pub fn empty(id_type: IdType) -> Self {
+        match id_type {
+            IdType::Int64 => IdStore::Int(Vec::new()),
+            IdType::Text => IdStore::Text {
+                ends: Vec::new(),
+                bytes: Vec::new(),
+            },
+        }
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            IdStore::Int(values) => values.len(),
+            IdStore::Text { ends, .. } => ends.len(),
+        }
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn text(&self, local: usize) -> &[u8] {
+        match self {
+            IdStore::Int(_) => &[],
+            IdStore::Text { ends, bytes } => &bytes[if local == 0 { 0 } else { ends[local - 1] as usize }..ends[local] as usize],
+        }
+    }
+
+    fn key(&self, local: usize) -> u64 {
+        match self {
+            IdStore::Int(values) => int_key(values[local]),
+            IdStore::Text { .. } => text_key(self.text(local)),
+        }
+    }
+
+    fn find(&self, key: u64, id: &IdValue) -> Option<usize> {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = usize::midpoint(low, high);
+            if self.key(middle) < key { low = middle + 1 } else { high = middle }
+        }
+        (low..self.len())
+            .take_while(|&local| self.key(local) == key)
+            .find(|&local| match (self, id) {
+                (IdStore::Int(values), IdValue::Int(value)) => values[local] == *value,
+                (IdStore::Text { .. }, IdValue::Text(text)) => self.text(local) == text.as_bytes(),
+                _ => false,
+            })
+    }
+}
+
+impl Universe {
+    pub(crate) fn new(id_type: IdType, buckets: Vec<IdStore>) -> Self {
+        let hashes: Vec<u128> = buckets.iter().map(hash_store).collect();
+        let mut hasher = Xxh3::new();
+        hasher.update(&[u8::from(id_type == IdType::Text)]);
+        hashes.iter().for_each(|hash| hasher.update(&hash.to_le_bytes()));
+        Universe {
+            id_type,
+            buckets,
+            fingerprint: hasher.digest128(),
+            ordered: OnceLock::new(),
+        }
+    }
+
+    /// A universe of these consumers; used to bring identifiers from elsewhere.
+    #[must_use]
+    pub fn of_ids(id_type: IdType, ids: impl IntoIterator<Item = IdValue>) -> Self {
+        let mut buckets: Vec<Vec<(u64, IdValue)>> = vec![Vec::new(); BUCKETS];
+        for id in ids.into_iter().filter_map(|id| id.to_type(id_type)) {
+            buckets[bucket_of(id.key())].push((id.key(), id));
+        }
+        let store = |mut ids: Vec<(u64, IdValue)>| {
+            ids.sort();
+            ids.dedup();
+            let mut store = IdStore::empty(id_type);
+            for (_, id) in ids {
+                match (&mut store, id) {
+                    (IdStore::Int(values), IdValue::Int(value)) => values.push(value),
+                    (IdStore::Text { ends, bytes }, IdValue::Text(text)) => {
+                        bytes.extend_from_slice(text.as_bytes());
+                        ends.push(bytes.len() as u32);
+                    }
+                    _ => {}
+                }
+            }
+            store
+        };
+        Universe::new(id_type, buckets.into_iter().map(store).collect())
+    }
+
+    /// What external identifiers are.
+    #[must_use]
+    pub fn id_type(&self) -> IdType {
+        self.id_type
+    }
+
+    /// The number of consumers.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.buckets.iter().map(IdStore::len).sum()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A hash of the consumers: equal universes, and only those (up to a collision of 128 bits), have equal fingerprints.
+    #[must_use]
+    pub fn fingerprint(&self) -> u128 {
+        self.fingerprint
+    }
+
+    /// Bytes held.
+    #[must_use]
+    pub fn nbytes(&self) -> usize {
+        let of_store = |store: &IdStore| match store {
+            IdStore::Int(values) => values.len() * 8,
+            IdStore::Text { ends, bytes } => ends.len() * 4 + bytes.len(),
+        };
+        self.buckets.iter().map(of_store).sum::<usize>() + self.ordered.get().map_or(0, |ordered| ordered.len() * 4)
+    }
+
+    /// The dense number of a consumer; an identifier that converts without loss is converted.
+    #[must_use]
+    pub fn find(&self, id: &IdValue) -> Option<ConsumerIdx> {
+        let id = id.to_type(self.id_type)?;
+        let key = id.key();
+        let bucket = bucket_of(key);
+        self.buckets[bucket]
+            .find(key, &id)
+            .map(|local| ConsumerIdx::new(bucket, local as u32))
+    }
+
+    /// Whether a dense number stands for a consumer here.
+    #[must_use]
+    pub fn contains(&self, idx: ConsumerIdx) -> bool {
+        (idx.local() as usize) < self.buckets[idx.bucket()].len()
+    }
+
+    /// The integer identifier of a consumer (0 in a universe of texts).
+    #[must_use]
+    pub fn int(&self, idx: ConsumerIdx) -> i64 {
+        match &self.buckets[idx.bucket()] {
+            IdStore::Int(values) => values[idx.local() as usize],
+            IdStore::Text { .. } => 0,
+        }
+    }
+
+    /// The text identifier of a consumer (empty in a universe of integers).
+    #[must_use]
+    pub fn text(&self, idx: ConsumerIdx) -> &str {
+        // Only checked text goes in; what is not UTF-8 cannot be here.
+        std::str::from_utf8(self.buckets[idx.bucket()].text(idx.local() as usize)).unwrap_or_default()
+    }
+
+    /// The external identifier of a consumer.
+    #[must_use]
+    pub fn id(&self, idx: ConsumerIdx) -> IdValue {
+        match self.id_type {
+            IdType::Int64 => IdValue::Int(self.int(idx)),
+            IdType::Text => IdValue::Text(self.text(idx).to_owned()),
+        }
+    }
+
+    /// All dense numbers in order of external identifier (integers by value, texts by bytes). Sorts on the current thread pool.
+    pub(crate) fn ordered(&self) -> &[u32] {
+        self.ordered.get_or_init(|| {
+            let all = self
+                .buckets
+                .iter()
+                .enumerate()
+                .flat_map(|(bucket, store)| (0..store.len()).map(move |local| ConsumerIdx::new(bucket, local as u32).0));
+            match self.id_type {
+                IdType::Int64 => {
+                    let mut pairs: Vec<(i64, u32)> = all.map(|idx| (self.int(ConsumerIdx(idx)), idx)).collect();
+                    pairs.par_sort_unstable();
+                    pairs.into_iter().map(|(_, idx)| idx).collect()
+                }
+                IdType::Text => {
+                    let mut all: Vec<u32> = all.collect();
+                    all.par_sort_unstable_by(|&left, &right| self.text(ConsumerIdx(left)).cmp(self.text(ConsumerIdx(right))));
+                    all
+                }
+            }
+        })
+    }
+
+    /// Some dense numbers put in order of external identifier, without ordering the whole universe.
+    #[must_use]
+    pub fn order(&self, mut some: Vec<u32>) -> Vec<u32> {
+        match self.id_type {
+            IdType::Int64 => some.sort_unstable_by_key(|&idx| self.int(ConsumerIdx(idx))),
+            IdType::Text => some.sort_unstable_by(|&left, &right| self.text(ConsumerIdx(left)).cmp(self.text(ConsumerIdx(right)))),
+        }
+        some
+    }
+}
+
+fn hash_store(store: &IdStore) -> u128 {
+    let mut hasher = Xxh3::new();
+    match store {
+        IdStore::Int(values) => values.chunks(1024).for_each(|chunk| {
+            let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_le_bytes()).collect();
+            hasher.update(&bytes);
+        }),
+        IdStore::Text { ends, bytes } => {
+            ends.iter().for_each(|end| hasher.update(&end.to_le_bytes()));
+            hasher.update(bytes);
+        }
+    }
+    hasher.digest128()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_found_and_ordered() {
+        let texts = Universe::of_ids(IdType::Text, ["b", "a", "10", "9"].map(IdValue::from));
+        let ordered: Vec<&str> = texts.ordered().iter().map(|&idx| texts.text(ConsumerIdx(idx))).collect();
+        assert_eq!(ordered, ["10", "9", "a", "b"]);
+        assert_eq!(texts.find(&IdValue::Int(9)).map(|idx| texts.id(idx)), Some(IdValue::from("9")));
+        assert_eq!(texts.find(&IdValue::from("c")), None);
+        let numbers = Universe::of_ids(IdType::Int64, (0..10_000).map(IdValue::Int));
+        assert_eq!(numbers.len(), 10_000);
+        assert!((0..10_000).all(|value| { numbers.find(&IdValue::Int(value)).is_some_and(|idx| numbers.int(idx) == value) }));
+        assert_eq!(numbers.find(&IdValue::Int(10_000)), None);
+    }
+
+    #[test]
+    fn fingerprints_tell_universes_apart() {
+        let of = |ids: &[&str]| Universe::of_ids(IdType::Text, ids.iter().map(|id| IdValue::from(*id))).fingerprint();
+        assert_eq!(of(&["a", "b"]), of(&["b", "a", "a"]));
+        assert_ne!(of(&["a", "b"]), of(&["a", "c"]));
+        assert_ne!(of(&["1"]), Universe::of_ids(IdType::Int64, [IdValue::Int(1)]).fingerprint());
+    }
+}
