@@ -105,7 +105,7 @@ fn scope_type(scopes: &[ScopeValue]) -> DataType {
 }
 
 /// A column of scopes by their places.
-pub(crate) fn scope_array(scopes: &[ScopeValue], places: impl Iterator<Item = usize>) -> ArrayRef {
+pub(crate) fn scope_array(scopes: &[ScopeValue], places: impl ExactSizeIterator<Item = usize>) -> ArrayRef {
     if scope_type(scopes) == DataType::Int64 {
         let values: Vec<i64> = scopes
             .iter()
@@ -118,6 +118,6 @@ pub(crate) fn scope_array(scopes: &[ScopeValue], places: impl Iterator<Item = us
 }
 
 /// A column of stage codes by their places.
-pub(crate) fn stage_array(model: &StageModel, places: impl Iterator<Item = usize>) -> ArrayRef {
+pub(crate) fn stage_array(model: &StageModel, places: impl ExactSizeIterator<Item = usize>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(places.map(|place| model.stages[place].code.as_str())))
 }

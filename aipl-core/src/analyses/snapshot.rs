@@ -345,10 +345,10 @@ impl Snapshot {
     #[must_use]
     pub fn counts(&self) -> RecordBatch {
         let stages = self.model.stages.len();
-        let cells = || (0..self.scopes.len()).flat_map(|scope| (0..stages).map(move |stage| (scope, stage)));
+        let cells = self.scopes.len() * stages;
         let batch = RecordBatch::try_from_iter([
-            ("scope", scope_array(&self.scopes, cells().map(|(scope, _)| scope))),
-            ("stage", stage_array(&self.model, cells().map(|(_, stage)| stage))),
+            ("scope", scope_array(&self.scopes, (0..cells).map(|cell| cell / stages))),
+            ("stage", stage_array(&self.model, (0..cells).map(|cell| cell % stages))),
             ("consumers", Arc::new(Int64Array::from(self.counts.clone())) as _),
         ]);
         batch.unwrap_or_else(|_| RecordBatch::new_empty(Arc::new(arrow::datatypes::Schema::empty())))

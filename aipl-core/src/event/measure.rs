@@ -46,6 +46,18 @@ impl Measures {
         )
     }
 
+    /// Whether no value of this float column can be unacceptable, found without decoding; `false` where that is not known.
+    #[must_use]
+    pub fn all_good(column: &ArrayRef) -> bool {
+        // Within this bound every finite float fits; values under nulls are zero or leftovers and only cost a decode.
+        const SURE: f64 = 9e12;
+        match column.data_type() {
+            DataType::Float64 => column.as_primitive::<Float64Type>().values().iter().all(|value| value.abs() < SURE),
+            DataType::Null => true,
+            _ => false,
+        }
+    }
+
     /// One measure a row; `None` if the type is not accepted.
     #[must_use]
     pub fn decode(column: &ArrayRef) -> Option<Vec<Measure>> {

@@ -16,5 +16,5 @@ pub use report::{Example, Reason, Tally};
 pub use schema::{EventSchema, TimeUnit};
 pub use time::{TimeColumn, TimeKind};
 
-/// The number of a behavior in the schema's vocabulary.
-pub type BehaviorCode = u16;
+/// The number of a behavior in the schema's vocabulary; one byte, so that a table of 256 entries needs no bounds check.
+pub type BehaviorCode = u8;

@@ -8,6 +8,8 @@ use crate::base::suggest::hint;
 use crate::event::behavior::STANDARD_BEHAVIORS;
 use crate::event::error::SchemaError;
 
+/// The most behaviors of a vocabulary, standard and own.
+pub const MAX_BEHAVIORS: usize = 250;
 /// Optional fields that hold labels or identifiers.
 pub const LABEL_FIELDS: [&str; 8] = ["category", "item", "store", "channel", "touchpoint", "order_id", "event_id", "city"];
 /// Optional fields that hold numbers.
@@ -193,6 +195,12 @@ impl EventSchema {
             }
         }
         let vocabulary = self.vocabulary();
+        if vocabulary.len() > MAX_BEHAVIORS {
+            return Err(field(
+                "own_behaviors",
+                format!("{} behaviors in all; at most {MAX_BEHAVIORS}", vocabulary.len()),
+            ));
+        }
         for (raw, name) in self.behaviors.iter().flatten() {
             let Some(name) = name else { continue };
             if !vocabulary.contains(name) {

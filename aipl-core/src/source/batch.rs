@@ -23,8 +23,8 @@ pub struct Request {
     pub last_day: i32,
     /// Columns needed besides behavior and time, each once.
     pub columns: Vec<String>,
-    /// Whether exact instants are needed besides days.
-    pub instants: bool,
+    /// By behavior code, whether the exact instant is needed besides the day.
+    pub instants: Vec<bool>,
 }
 
 impl Request {
@@ -59,7 +59,7 @@ pub struct EventBatch<'a> {
     pub days: &'a [i32],
     /// Behavior codes.
     pub codes: &'a [BehaviorCode],
-    /// Instants (UTC µs); empty unless the request asks for them.
+    /// Instants (UTC µs), 0 where the request does not ask for one; empty if it asks for none.
     pub instants: &'a [i64],
     /// The requested columns.
     pub columns: &'a RecordBatch,

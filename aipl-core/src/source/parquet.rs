@@ -18,7 +18,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::reader::{ChunkReader, Length};
 
-use crate::event::{EventSchema, Tally, TimeColumn};
+use crate::event::{BehaviorCode, EventSchema, Tally, TimeColumn};
 use crate::source::error::guard;
 use crate::source::files::{DataFile, FileList, join_schemas};
 use crate::source::select::{Selector, Survivors};
@@ -205,7 +205,7 @@ impl GroupReader<'_> {
         self.hand_over(keep, &survivors, sink, tally)
     }
 
-    fn behavior_codes(&self, rows: usize, tally: &mut Tally) -> Result<Vec<u16>, SourceError> {
+    fn behavior_codes(&self, rows: usize, tally: &mut Tally) -> Result<Vec<BehaviorCode>, SourceError> {
         let name = self.request.lead()[0];
         let mut codes = Vec::with_capacity(rows);
         if let Some(constant) = self.data.constant(name) {
@@ -223,7 +223,7 @@ impl GroupReader<'_> {
     /// Judges the rows of the chosen pages; the buffer says which rows of the whole group survive.
     fn select(
         &self,
-        codes: &[u16],
+        codes: &[BehaviorCode],
         pages: Option<Vec<RowSelector>>,
         selector: &mut Selector<'_>,
         survivors: &mut Survivors,
@@ -352,8 +352,9 @@ impl GroupReader<'_> {
     }
 
     /// Pages whose latest time is before anything their own behaviors can still count for are not read.
-    fn pages_to_read(&self, latest: &LatestDays, codes: &[u16], selector: &Selector<'_>) -> Option<Vec<RowSelector>> {
-        if latest.group.is_some_and(|latest| latest < selector.earliest(codes)) {
+    fn pages_to_read(&self, latest: &LatestDays, codes: &[BehaviorCode], selector: &Selector<'_>) -> Option<Vec<RowSelector>> {
+        let outdated = |latest: i32, codes: &[BehaviorCode]| selector.may_skip(latest) && latest < selector.earliest(codes);
+        if latest.group.is_some_and(|latest| outdated(latest, codes)) {
             return Some(vec![RowSelector::skip(codes.len())]);
         }
         let mut row = 0;
@@ -361,7 +362,7 @@ impl GroupReader<'_> {
             .pages
             .iter()
             .map(|&(rows, latest)| {
-                let skip = latest.is_some_and(|latest| latest < selector.earliest(&codes[row..row + rows]));
+                let skip = latest.is_some_and(|latest| outdated(latest, &codes[row..row + rows]));
                 row += rows;
                 if skip { RowSelector::skip(rows) } else { RowSelector::select(rows) }
             })

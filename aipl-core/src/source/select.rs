@@ -68,7 +68,7 @@ pub(crate) struct Selector<'a> {
 
 /// Raw time bounds by behavior code: outside them a row certainly does not matter.
 struct Bounds {
-    lows: Vec<i64>,
+    lows: Box<[i64; 256]>,
     high: i64,
     /// Raw values outside these are out of the supported range.
     valid: (i64, i64),
@@ -81,8 +81,8 @@ impl<'a> Selector<'a> {
 
     /// The earliest day on which one of these rows could matter; `i32::MAX` if none can.
     pub fn earliest(&self, codes: &[BehaviorCode]) -> i32 {
-        let mut present = vec![false; self.request.decoder.code_count()];
-        codes.iter().for_each(|&code| present[code as usize] = true);
+        let mut present = [false; 256];
+        codes.iter().for_each(|&code| present[usize::from(code)] = true);
         self.request
             .first_days
             .iter()
@@ -91,6 +91,11 @@ impl<'a> Selector<'a> {
             .map(|(day, _)| *day)
             .min()
             .unwrap_or(i32::MAX)
+    }
+
+    /// Whether rows no later than this day could all be without effect; if not, their behaviors need not be looked at.
+    pub fn may_skip(&self, latest: i32) -> bool {
+        self.request.first_days.iter().any(|&first| latest < first)
     }
 
     fn bounds(&mut self, kind: TimeKind) -> &Bounds {
@@ -106,8 +111,10 @@ impl<'a> Selector<'a> {
                         raw(first, request.last_day).0
                     }
                 };
-                let mut lows: Vec<i64> = request.first_days.iter().map(low_of).collect();
-                lows.resize(request.decoder.code_count(), i64::MAX);
+                let mut lows = Box::new([i64::MAX; 256]);
+                lows.iter_mut()
+                    .zip(&request.first_days)
+                    .for_each(|(low, first)| *low = low_of(first));
                 // Two days inside both ends no zone matters; beyond, rows are resolved one by one.
                 Bounds {
                     lows,
@@ -132,19 +139,14 @@ impl<'a> Selector<'a> {
         let request = self.request;
         let column = TimeColumn::new(time, request.schema.time_unit(), &request.zone).ok_or_else(|| time_type(request, place, time))?;
         let (kind, raw) = (column.kind(), column.raw());
+        let special = request.decoder.special();
         let bounds = self.bounds(kind);
         tally.rows_read += raw.len() as u64;
-        let candidate = |row: usize| raw[row] >= bounds.lows[codes[row] as usize] && raw[row] <= bounds.high;
-        let mut keep = BooleanBuffer::collect_bool(raw.len(), candidate);
+        let (mut keep, odd) = judge(codes, raw, bounds, special.null);
         if let Some(nulls) = column.nulls() {
             keep = &keep & nulls.inner();
         }
-        let special = request.decoder.special();
-        let (low, high) = raw
-            .iter()
-            .fold((i64::MAX, i64::MIN), |(low, high), &value| (low.min(value), high.max(value)));
-        let odd_times = column.nulls().is_some() || low < bounds.valid.0 || high > bounds.valid.1;
-        if odd_times || codes.iter().any(|&code| code >= special.null) {
+        if odd || column.nulls().is_some() {
             keep = self.account(&keep, codes, &column, place, first_row, tally);
         }
         Ok(self.resolve(keep, codes, kind, raw, first_row, out))
@@ -211,17 +213,19 @@ impl<'a> Selector<'a> {
         let extremes = keep
             .set_indices()
             .fold((i64::MAX, i64::MIN), |(low, high), row| (low.min(raw[row]), high.max(raw[row])));
-        let divisor = if request.instants || extremes.0 > extremes.1 {
+        let divisor = if extremes.0 > extremes.1 {
             None
         } else {
             kind.plain_days(extremes.0, extremes.1, zone)
         };
         let start = out.len();
+        out.rows.reserve(keep.count_set_bits());
+        let any_instants = request.instants.iter().any(|needed| *needed);
         let mut dropped = false;
         for row in keep.set_indices() {
             let (instant, day) = match divisor {
-                Some(units) => (0, raw[row].div_euclid(units) as i32),
-                None => match kind.resolve(raw[row], zone) {
+                Some(units) if !request.instants[usize::from(codes[row])] => (0, raw[row].div_euclid(units) as i32),
+                _ => match kind.resolve(raw[row], zone) {
                     Some(resolved) => resolved,
                     None => {
                         dropped = true;
@@ -236,7 +240,7 @@ impl<'a> Selector<'a> {
             out.rows.push(first_row + row as u64);
             out.days.push(day);
             out.codes.push(codes[row]);
-            if request.instants {
+            if any_instants {
                 out.instants.push(instant);
             }
         }
@@ -247,6 +251,22 @@ impl<'a> Selector<'a> {
         out.rows[start..].iter().for_each(|row| kept[(row - first_row) as usize] = true);
         BooleanBuffer::from(kept)
     }
+}
+
+/// The rows within their coarse bounds, and whether any row needs a closer look (an odd time or no behavior).
+fn judge(codes: &[BehaviorCode], raw: &[i64], bounds: &Bounds, first_special: BehaviorCode) -> (BooleanBuffer, bool) {
+    let (earliest, latest) = bounds.valid;
+    let mut odd = false;
+    let mut words = Vec::with_capacity(raw.len().div_ceil(64));
+    for (codes, raw) in codes.chunks(64).zip(raw.chunks(64)) {
+        let mut word = 0u64;
+        for (place, (&code, &value)) in codes.iter().zip(raw).enumerate() {
+            word |= u64::from((value >= bounds.lows[usize::from(code)]) & (value <= bounds.high)) << place;
+            odd |= (code >= first_special) | (value < earliest) | (value > latest);
+        }
+        words.push(word);
+    }
+    (BooleanBuffer::new(arrow::buffer::Buffer::from_vec(words), 0, raw.len()), odd)
 }
 
 fn time_type(request: &Request, place: &Arc<str>, time: &ArrayRef) -> SourceError {

@@ -134,7 +134,7 @@ impl<'a> Labeler<'a> {
             .iter()
             .filter(|(_, span)| span.first <= self.day && self.day <= span.last)
         {
-            on |= self.program.states[span.state as usize].1;
+            on |= self.program.states.get(usize::from(span.state)).map_or(0, |(_, bit)| *bit);
         }
         on
     }

@@ -4,7 +4,7 @@ use hashbrown::HashTable;
 
 use crate::base::IdType;
 use crate::base::id::{MAX_LOCAL, int_of_key};
-use crate::timeline::partition::{PayloadLayout, Pending, SCOPE_SHIFT, Toggle, scope_of};
+use crate::timeline::partition::{PayloadLayout, Pending, Toggle, class_of, day_of, pack, scope_of};
 use crate::timeline::universe::IdStore;
 
 /// A state that a table says was on: leaf bits, scope and the closed range of days.
@@ -16,9 +16,12 @@ pub struct StateSpan {
     pub first: i32,
     /// Last day number.
     pub last: i32,
-    /// Place in the program's states.
+    /// Place in the program's states, or [`NO_STATE`].
     pub state: u8,
 }
+
+/// A state that no rule asks for; it only proves that the pair exists.
+pub const NO_STATE: u8 = u8::MAX;
 
 /// The ordered timelines of one bucket's consumers.
 #[derive(Debug)]
@@ -154,6 +157,15 @@ impl<'a> Texts<'a> {
     }
 }
 
+/// How buckets are put together: the final places of scopes and classes, which depend on the data alone.
+#[derive(Debug)]
+pub(crate) struct Assembly<'a> {
+    pub id_type: IdType,
+    pub layout: PayloadLayout,
+    pub scope_places: &'a [u32],
+    pub class_places: &'a [u16],
+}
+
 /// A state period of a consumer who may not have an event: key, text, span.
 pub(crate) type KeyedSpan = (u64, Vec<u8>, StateSpan);
 
@@ -162,13 +174,13 @@ impl BucketTimelines {
     ///
     /// # Errors
     /// [`TooManyConsumers`].
-    pub(crate) fn assemble(
-        parts: Vec<Pending>,
-        spans: &[KeyedSpan],
-        id_type: IdType,
-        layout: PayloadLayout,
-        scope_places: &[u32],
-    ) -> Result<Self, TooManyConsumers> {
+    pub(crate) fn assemble(parts: Vec<Pending>, spans: &[KeyedSpan], assembly: &Assembly<'_>) -> Result<Self, TooManyConsumers> {
+        let &Assembly {
+            id_type,
+            layout,
+            scope_places,
+            ..
+        } = assembly;
         let rows: usize = parts.iter().map(|part| part.rows.len()).sum();
         let mut interner = Interner::new(rows / 2);
         let mut numbers = Vec::with_capacity(rows);
@@ -216,13 +228,13 @@ impl BucketTimelines {
             toggles,
             spans,
         };
-        timelines.scatter(parts, &numbers, scope_places);
+        timelines.scatter(parts, &numbers, assembly);
         timelines.sort_consumers();
         Ok(timelines)
     }
 
     /// Moves every row to its consumer's stretch.
-    fn scatter(&mut self, parts: Vec<Pending>, numbers: &[u32], scope_places: &[u32]) {
+    fn scatter(&mut self, parts: Vec<Pending>, numbers: &[u32], assembly: &Assembly<'_>) {
         let width = self.layout.width();
         let mut next = self.starts.clone();
         let mut numbers = numbers.iter();
@@ -233,8 +245,8 @@ impl BucketTimelines {
                 };
                 let at = next[consumer as usize] as usize;
                 next[consumer as usize] += 1;
-                let scope = scope_places[scope_of(*word) as usize];
-                self.words[at] = u64::from(scope) << SCOPE_SHIFT | (*word & u64::from(u32::MAX));
+                let scope = assembly.scope_places[scope_of(*word) as usize];
+                self.words[at] = pack(scope, day_of(*word), assembly.class_places[class_of(*word)]);
                 self.payloads[at * width..(at + 1) * width].copy_from_slice(&part.payloads[row * width..(row + 1) * width]);
             }
         }

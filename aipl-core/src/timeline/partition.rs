@@ -125,8 +125,17 @@ impl Classes {
         found.map(|class| class as u16)
     }
 
-    pub fn into_masks(self) -> Vec<u64> {
-        self.masks.into_inner().unwrap_or_else(PoisonError::into_inner)
+    /// Masks in ascending order, and for each class its place in that order: numbers that depend on the data alone.
+    pub fn settle(self) -> (Vec<u64>, Vec<u16>) {
+        let masks = self.masks.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut ordered: Vec<(u64, u16)> = masks.into_iter().zip(0..).collect();
+        ordered.sort_unstable();
+        let mut places = vec![0; ordered.len()];
+        ordered
+            .iter()
+            .zip(0..)
+            .for_each(|((_, class), place)| places[usize::from(*class)] = place);
+        (ordered.into_iter().map(|(mask, _)| mask).collect(), places)
     }
 }
 
@@ -150,10 +159,13 @@ pub(crate) struct Plan<'a> {
 pub(crate) struct Partitioner<'a> {
     plan: &'a Plan<'a>,
     pub pending: Vec<Pending>,
-    class_cache: HashMap<u64, u16>,
+    /// Masks met with their classes; a model divides events into few.
+    class_cache: Vec<(u64, u16)>,
     mains: Numbers,
     categories: Numbers,
-    /// Scope number of each pair of main and category numbers met; `NOT_WANTED` where it is not wanted.
+    /// Scope number of each main number met, where scopes have no category; `NOT_WANTED` where it is not wanted.
+    singles: Vec<u32>,
+    /// Scope number of each pair of main and category numbers met.
     pairs: HashMap<(u32, u32), u32>,
     failed: Option<SourceError>,
 }
@@ -167,9 +179,10 @@ impl<'a> Partitioner<'a> {
         Partitioner {
             plan,
             pending: std::iter::repeat_with(Pending::default).take(BUCKETS).collect(),
-            class_cache: HashMap::new(),
+            class_cache: Vec::new(),
             mains: Numbers::default(),
             categories: Numbers::default(),
+            singles: Vec::new(),
             pairs: HashMap::new(),
             failed: None,
         }
@@ -210,6 +223,9 @@ impl<'a> Partitioner<'a> {
     /// Rows whose measures are unacceptable are counted and dropped.
     fn check_measures(&self, batch: &EventBatch<'_>, alive: &mut [bool], tally: &mut Tally) -> Result<(), SourceError> {
         for role in &self.plan.checked_measures {
+            if self.column(batch, role).is_none_or(Measures::all_good) {
+                continue;
+            }
             for (row, measure) in self.measures(batch, role)?.into_iter().enumerate() {
                 if let (true, Measure::Bad(reason)) = (alive[row], measure) {
                     alive[row] = false;
@@ -258,7 +274,7 @@ impl<'a> Partitioner<'a> {
     }
 
     fn class(&mut self, mask: u64) -> u16 {
-        if let Some(class) = self.class_cache.get(&mask) {
+        if let Some((_, class)) = self.class_cache.iter().find(|(known, _)| *known == mask) {
             return *class;
         }
         let class = self.plan.classes.number(mask).unwrap_or_else(|| {
@@ -267,7 +283,7 @@ impl<'a> Partitioner<'a> {
             )));
             0
         });
-        self.class_cache.insert(mask, class);
+        self.class_cache.push((mask, class));
         class
     }
 
@@ -282,7 +298,7 @@ impl<'a> Partitioner<'a> {
             .id_column(batch, main)?
             .map_or_else(|| vec![NO_VALUE; rows], |column| self.mains.of_column(&column));
         if self.plan.program.scope != ScopeKind::Category {
-            return Ok(mains.into_iter().map(|main| self.pair(main, NO_VALUE)).collect());
+            return Ok(self.single_scopes(mains));
         }
         let categories = self
             .id_column(batch, "category")?
@@ -304,6 +320,21 @@ impl<'a> Partitioner<'a> {
             _ => self.pair(main, category),
         };
         Ok(mains.into_iter().zip(categories).zip(brand_wide).map(scope).collect())
+    }
+
+    fn single_scopes(&mut self, mut mains: Vec<u32>) -> Vec<u32> {
+        for main in &self.mains.values[self.singles.len()..] {
+            let scope = self.plan.scopes.number(ScopeValue {
+                main: main.clone(),
+                category: None,
+            });
+            self.singles.push(scope.unwrap_or(NOT_WANTED));
+        }
+        for main in &mut mains {
+            // The marks lie beyond every number.
+            *main = self.singles.get(*main as usize).copied().unwrap_or(*main);
+        }
+        mains
     }
 
     fn pair(&mut self, main: u32, category: u32) -> u32 {
@@ -444,7 +475,9 @@ impl Sink for Partitioner<'_> {
             if masks[row] != 0 || toggle.is_none() {
                 bucket.rows.push((key, pack(scopes[row], batch.days[row], classes[row])));
                 push_text(&mut bucket.texts, id);
-                bucket.payloads.extend_from_slice(&payloads[row * width..(row + 1) * width]);
+                if width > 0 {
+                    bucket.payloads.extend_from_slice(&payloads[row * width..(row + 1) * width]);
+                }
             }
             if let Some(toggle) = toggle {
                 let toggle = Toggle {

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use crate::base::id::{BUCKETS, bucket_of};
 use crate::base::{Day, IdType, IdValue};
-use crate::event::{BehaviorDecoder, Tally};
+use crate::event::{BehaviorDecoder, EventSchema, Tally};
 use crate::model::data::ScopeKind;
 use crate::model::program::Program;
 use crate::source::select::{Selector, Survivors, select_batch};
 use crate::source::{Events, OnError, Piece, Pieces, Request, SourceError, StatePeriod};
-use crate::timeline::bucket::{BucketTimelines, KeyedSpan, StateSpan, TooManyConsumers};
+use crate::timeline::bucket::{Assembly, BucketTimelines, KeyedSpan, NO_STATE, StateSpan, TooManyConsumers};
 use crate::timeline::partition::{Classes, Partitioner, PayloadLayout, Pending, Plan, measures_to_check};
 use crate::timeline::runtime::{Progress, Runtime};
 use crate::timeline::scopes::{ScopeNumbers, ScopeValue};
@@ -129,8 +129,8 @@ pub fn scan<R: Send>(
             rejected: tally.rows_rejected(),
         });
     }
-    let (scopes, places) = plan.scopes.settle();
-    let masks = plan.classes.into_masks();
+    let (scopes, scope_places) = plan.scopes.settle();
+    let (masks, class_places) = plan.classes.settle();
     let id_type = events.id_type("consumer");
     let folded = fold_buckets(
         parts,
@@ -138,7 +138,8 @@ pub fn scan<R: Send>(
         &Assembly {
             id_type,
             layout: plan.layout,
-            places: &places,
+            scope_places: &scope_places,
+            class_places: &class_places,
         },
         runtime,
         |timelines| fold(timelines, &masks),
@@ -187,8 +188,15 @@ fn request(events: &Events, question: &Question<'_>, plan: &Plan<'_>) -> Request
         first_days: program.first_days(question.first.number()),
         last_day: question.last.number(),
         columns,
-        instants: program.toggles.iter().any(Option::is_some),
+        instants: instants(program, schema),
     }
+}
+
+/// Which behaviors need their exact instant: those that switch states.
+fn instants(program: &Program, schema: &EventSchema) -> Vec<bool> {
+    let mut instants: Vec<bool> = program.toggles.iter().map(Option::is_some).collect();
+    instants.resize(BehaviorDecoder::new(schema).code_count(), false);
+    instants
 }
 
 /// What a worker brings home.
@@ -346,12 +354,13 @@ fn table_spans(events: &Events, question: &Question<'_>, scopes: &ScopeNumbers, 
     for table in events.states() {
         tally.merge(table.tally.clone());
         for period in &table.periods {
-            let state = question.program.states.iter().position(|(name, _)| *name == period.state);
-            // A model that asks for existence counts a state that ended earlier as proof that the pair exists.
-            let in_sight = period.first <= question.last.number() && (question.program.existence || period.last >= question.first.number());
-            let (Some(state), true) = (state, in_sight) else {
+            // A state that no rule asks for, or that ended earlier, still proves that the pair exists.
+            let place = question.program.states.iter().position(|(name, _)| *name == period.state);
+            let matters = question.program.existence || (place.is_some() && period.last >= question.first.number());
+            if period.first > question.last.number() || !matters {
                 continue;
-            };
+            }
+            let state = place.map_or(NO_STATE, |place| place as u8);
             let Some((consumer, scope)) = convert_period(events, question, period, id_type) else {
                 continue;
             };
@@ -370,7 +379,7 @@ fn table_spans(events: &Events, question: &Question<'_>, scopes: &ScopeNumbers, 
                     scope,
                     first: period.first,
                     last: period.last,
-                    state: state as u8,
+                    state,
                 },
             ));
         }
@@ -400,13 +409,6 @@ fn convert_period(events: &Events, question: &Question<'_>, period: &StatePeriod
     ))
 }
 
-/// How buckets are put together.
-struct Assembly<'a> {
-    id_type: IdType,
-    layout: PayloadLayout,
-    places: &'a [u32],
-}
-
 fn fold_buckets<R: Send>(
     parts: Vec<Vec<Pending>>,
     spans: &[Vec<KeyedSpan>],
@@ -425,7 +427,7 @@ fn fold_buckets<R: Send>(
                 break;
             };
             let parts = slot.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
-            match BucketTimelines::assemble(parts, &spans[bucket], assembly.id_type, assembly.layout, assembly.places) {
+            match BucketTimelines::assemble(parts, &spans[bucket], assembly) {
                 Ok(timelines) => {
                     let result = fold(&timelines);
                     done.push((bucket, Ok((timelines.ids, result))));

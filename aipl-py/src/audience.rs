@@ -1,0 +1,245 @@
+//! `Audience` and `Universe` of the core.
+
+use std::sync::Arc;
+
+use aipl_core::Error;
+use aipl_core::audience::{Audience, AudienceError};
+use aipl_core::base::id::{BUCKETS, MAX_ID_BYTES};
+use aipl_core::base::{ConsumerIdx, IdType, IdValue};
+use aipl_core::timeline::Universe;
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList};
+
+use crate::ids::{PyId, id_object};
+use crate::runtime::guarded;
+use crate::table::PyTable;
+
+/// The consumers of one answer.
+#[pyclass(frozen, module = "aipl._core", name = "Universe")]
+pub struct PyUniverse {
+    inner: Arc<Universe>,
+}
+
+impl PyUniverse {
+    pub fn new(inner: Arc<Universe>) -> Self {
+        PyUniverse { inner }
+    }
+}
+
+fn damaged(problem: &str) -> Error {
+    AudienceError::Malformed {
+        problem: format!("its universe {problem}"),
+    }
+    .into()
+}
+
+/// All identifiers: a byte for their type, then 8 bytes each, or a length (2 bytes) and text each; little-endian.
+fn write_universe(universe: &Universe) -> Vec<u8> {
+    let mut bytes = vec![u8::from(universe.id_type() == IdType::Text)];
+    for bucket in 0..BUCKETS {
+        let members = (0..)
+            .map(|local| ConsumerIdx::new(bucket, local))
+            .take_while(|idx| universe.contains(*idx));
+        for idx in members {
+            match universe.id(idx) {
+                IdValue::Int(value) => bytes.extend(value.to_le_bytes()),
+                IdValue::Text(text) => {
+                    bytes.extend((text.len() as u16).to_le_bytes());
+                    bytes.extend(text.as_bytes());
+                }
+            }
+        }
+    }
+    bytes
+}
+
+fn read_universe(bytes: &[u8]) -> Result<Universe, Error> {
+    let (kind, mut rest) = bytes.split_first().ok_or_else(|| damaged("is empty"))?;
+    let mut ids = Vec::new();
+    while !rest.is_empty() {
+        let id = if *kind == 0 {
+            let (value, tail) = rest.split_first_chunk::<8>().ok_or_else(|| damaged("is cut short"))?;
+            rest = tail;
+            IdValue::Int(i64::from_le_bytes(*value))
+        } else {
+            let (length, tail) = rest.split_first_chunk::<2>().ok_or_else(|| damaged("is cut short"))?;
+            let length = usize::from(u16::from_le_bytes(*length));
+            let (text, tail) = tail.split_at_checked(length).ok_or_else(|| damaged("is cut short"))?;
+            rest = tail;
+            let text = std::str::from_utf8(text)
+                .ok()
+                .filter(|text| (1..=MAX_ID_BYTES).contains(&text.len()));
+            IdValue::Text(text.ok_or_else(|| damaged("holds what is no identifier"))?.to_owned())
+        };
+        ids.push(id);
+    }
+    let id_type = if *kind == 0 { IdType::Int64 } else { IdType::Text };
+    Ok(Universe::of_ids(id_type, ids))
+}
+
+#[pymethods]
+impl PyUniverse {
+    fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = guarded(py, || Ok::<_, Error>(write_universe(&self.inner)))?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    #[staticmethod]
+    fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
+        guarded(py, || read_universe(data)).map(|universe| PyUniverse::new(Arc::new(universe)))
+    }
+
+    fn __len__(&self) -> usize {
+        self.inner.len()
+    }
+
+    fn contains(&self, id: PyId) -> bool {
+        self.inner.find(&id.into()).is_some()
+    }
+
+    #[getter]
+    fn fingerprint(&self) -> String {
+        format!("{:032x}", self.inner.fingerprint())
+    }
+
+    /// `int64` or `text`.
+    #[getter]
+    fn id_type(&self) -> String {
+        self.inner.id_type().to_string()
+    }
+
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.inner.nbytes()
+    }
+}
+
+/// A set of consumers.
+#[pyclass(frozen, module = "aipl._core", name = "Audience")]
+pub struct PyAudience {
+    inner: Audience,
+}
+
+impl PyAudience {
+    pub fn new(inner: Audience) -> Self {
+        PyAudience { inner }
+    }
+
+    fn combine(
+        &self,
+        py: Python<'_>,
+        other: &PyAudience,
+        combine: impl FnOnce(&Audience, &Audience) -> Result<Audience, AudienceError> + Send,
+    ) -> PyResult<Self> {
+        guarded(py, || combine(&self.inner, &other.inner)).map(PyAudience::new)
+    }
+}
+
+#[pymethods]
+impl PyAudience {
+    #[staticmethod]
+    #[pyo3(signature = (data, universe=None, made=None))]
+    fn from_bytes(py: Python<'_>, data: &[u8], universe: Option<&PyUniverse>, made: Option<&str>) -> PyResult<Self> {
+        let universe = universe.map(|universe| universe.inner.clone());
+        let read = guarded(py, || {
+            let audience = Audience::from_bytes(data, universe)?;
+            Ok::<_, AudienceError>(match (made, audience.universe().cloned()) {
+                (Some(made), Ok(universe)) => Audience::new(audience.bits().clone(), universe, made),
+                _ => audience,
+            })
+        })?;
+        Ok(PyAudience::new(read))
+    }
+
+    #[staticmethod]
+    fn from_ids(py: Python<'_>, ids: Vec<PyId>, universe: &PyUniverse, made: &str) -> PyResult<Self> {
+        guarded(py, || {
+            Ok::<_, Error>(Audience::of_ids(&universe.inner, ids.into_iter().map(IdValue::from), made))
+        })
+        .map(PyAudience::new)
+    }
+
+    fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let bytes = guarded(py, || Ok::<_, Error>(self.inner.to_bytes()))?;
+        Ok(PyBytes::new(py, &bytes))
+    }
+
+    fn union(&self, py: Python<'_>, other: &PyAudience) -> PyResult<Self> {
+        self.combine(py, other, Audience::or)
+    }
+
+    fn intersection(&self, py: Python<'_>, other: &PyAudience) -> PyResult<Self> {
+        self.combine(py, other, Audience::and)
+    }
+
+    fn difference(&self, py: Python<'_>, other: &PyAudience) -> PyResult<Self> {
+        self.combine(py, other, Audience::minus)
+    }
+
+    fn symmetric_difference(&self, py: Python<'_>, other: &PyAudience) -> PyResult<Self> {
+        self.combine(py, other, Audience::xor)
+    }
+
+    fn overlap(&self, py: Python<'_>, other: &PyAudience) -> PyResult<u64> {
+        guarded(py, || self.inner.overlap(&other.inner))
+    }
+
+    fn is_subset(&self, py: Python<'_>, other: &PyAudience) -> PyResult<bool> {
+        guarded(py, || self.inner.is_subset(&other.inner))
+    }
+
+    fn equals(&self, other: &PyAudience) -> bool {
+        self.inner == other.inner
+    }
+
+    fn sample(&self, py: Python<'_>, count: u64, seed: u64) -> PyResult<Self> {
+        guarded(py, || self.inner.sample(count, seed)).map(PyAudience::new)
+    }
+
+    fn contains(&self, py: Python<'_>, id: PyId) -> PyResult<bool> {
+        guarded(py, || self.inner.contains(&id.into()))
+    }
+
+    fn ids<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let ids = guarded(py, || self.inner.ids())?;
+        let list = PyList::empty(py);
+        for id in &ids {
+            list.append(id_object(py, id)?)?;
+        }
+        Ok(list)
+    }
+
+    /// One column `consumer`, in order.
+    fn table(&self, py: Python<'_>) -> PyResult<PyTable> {
+        guarded(py, || {
+            let universe = self.inner.universe()?;
+            let ordered = self.inner.ordered()?;
+            let column: ArrayRef = match universe.id_type() {
+                IdType::Int64 => Arc::new(Int64Array::from_iter_values(ordered.iter().map(|idx| universe.int(*idx)))),
+                IdType::Text => Arc::new(StringArray::from_iter_values(ordered.iter().map(|idx| universe.text(*idx)))),
+            };
+            RecordBatch::try_from_iter_with_nullable([("consumer", column, false)]).map_err(|error| Error::Parameter(error.to_string()))
+        })
+        .map(PyTable::of_batch)
+    }
+
+    fn __len__(&self) -> usize {
+        usize::try_from(self.inner.len()).unwrap_or(usize::MAX)
+    }
+
+    #[getter]
+    fn fingerprint(&self) -> String {
+        format!("{:032x}", self.inner.fingerprint())
+    }
+
+    #[getter]
+    fn made(&self) -> &str {
+        self.inner.made()
+    }
+
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.inner.nbytes()
+    }
+}

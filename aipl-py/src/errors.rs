@@ -1,0 +1,69 @@
+//! Refusals of the core as exceptions of the Python package, and panics as `InternalError`.
+
+use std::any::Any;
+use std::sync::{Mutex, PoisonError};
+
+use aipl_core::Error;
+use aipl_core::audience::AudienceError;
+use aipl_core::event::SchemaError;
+use aipl_core::model::ModelError;
+use pyo3::prelude::*;
+
+/// Where the last panic of this library happened. Workers panic on other threads than the one that reports it.
+static LAST_PANIC: Mutex<String> = Mutex::new(String::new());
+
+/// Keeps panics silent: the core turns those of decoders into errors, and the rest become `InternalError`.
+pub fn record_panics() {
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        *LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner) = place;
+    }));
+}
+
+/// An exception of the Python package by the name of its class.
+pub fn exception(py: Python<'_>, class: &str, message: &str) -> PyErr {
+    let made = py
+        .import("aipl._errors")
+        .and_then(|module| module.getattr(class))
+        .and_then(|class| class.call1((message,)));
+    match made {
+        Ok(instance) => PyErr::from_value(instance),
+        Err(error) => error,
+    }
+}
+
+/// A refusal of the core.
+pub fn refusal(py: Python<'_>, error: &Error) -> PyErr {
+    let (class, message) = match error {
+        // The zone is no field of the schema in Python.
+        Error::Schema(SchemaError::Field { field, problem }) if field == "tz" => ("ParameterError", format!("tz: {problem}")),
+        Error::Schema(SchemaError::ColumnNotFound { .. }) => ("ColumnNotFoundError", error.to_string()),
+        Error::Schema(_) => ("SchemaError", error.to_string()),
+        Error::Parameter(_) | Error::Model(ModelError::UnknownStage { .. }) => ("ParameterError", error.to_string()),
+        Error::Model(_) => ("ModelError", error.to_string()),
+        Error::Source(_) => ("SourceError", error.to_string()),
+        Error::Rejected(_) => ("RejectedRowsError", error.to_string()),
+        Error::Audience(AudienceError::UniverseMismatch { .. }) => ("UniverseMismatchError", error.to_string()),
+        Error::Audience(_) => ("AudienceError", error.to_string()),
+        Error::Canceled => ("InternalError", "stopped without a reason".to_owned()),
+    };
+    exception(py, class, &message)
+}
+
+/// A panic that was caught.
+pub fn internal(py: Python<'_>, panic: &(dyn Any + Send)) -> PyErr {
+    let what = panic
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned());
+    let place = LAST_PANIC.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    exception(
+        py,
+        "InternalError",
+        &format!(
+            "a fault in aipl itself, please report it: {what} (at {place}, version {})",
+            env!("CARGO_PKG_VERSION")
+        ),
+    )
+}

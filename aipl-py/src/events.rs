@@ -1,0 +1,158 @@
+//! `Events` of the core.
+
+use std::sync::Arc;
+
+use aipl_core::Error;
+use aipl_core::analyses::validate;
+use aipl_core::base::Zone;
+use aipl_core::source::csv::CsvOptions;
+use aipl_core::source::{Events, OnError, SourceError, StateColumns, StateTable};
+use arrow::error::ArrowError;
+use pyo3::prelude::*;
+
+use crate::runtime::{detached, guarded};
+use crate::schema::PySchema;
+use crate::stream;
+
+/// Lazy events.
+#[pyclass(frozen, module = "aipl._core", name = "Events")]
+pub struct PyEvents {
+    pub inner: Events,
+}
+
+fn on_error(raise_rejected: bool) -> OnError {
+    if raise_rejected { OnError::Raise } else { OnError::Reject }
+}
+
+fn scan(py: Python<'_>, raise_rejected: bool, open: impl FnOnce() -> Result<Events, SourceError> + Send) -> PyResult<PyEvents> {
+    let events = guarded(py, open)?;
+    Ok(PyEvents {
+        inner: events.with_on_error(on_error(raise_rejected)),
+    })
+}
+
+#[pymethods]
+impl PyEvents {
+    #[staticmethod]
+    fn scan_parquet(py: Python<'_>, paths: Vec<String>, schema: &PySchema, tz: &str, raise_rejected: bool) -> PyResult<Self> {
+        scan(py, raise_rejected, || Events::scan_parquet(&paths, schema.inner.clone(), tz))
+    }
+
+    #[staticmethod]
+    fn scan_ipc(py: Python<'_>, paths: Vec<String>, schema: &PySchema, tz: &str, raise_rejected: bool) -> PyResult<Self> {
+        scan(py, raise_rejected, || Events::scan_ipc(&paths, schema.inner.clone(), tz))
+    }
+
+    #[staticmethod]
+    fn scan_csv(
+        py: Python<'_>,
+        paths: Vec<String>,
+        schema: &PySchema,
+        tz: &str,
+        raise_rejected: bool,
+        delimiter: u8,
+        quote: u8,
+    ) -> PyResult<Self> {
+        let options = CsvOptions { delimiter, quote };
+        scan(py, raise_rejected, || Events::scan_csv(&paths, schema.inner.clone(), tz, options))
+    }
+
+    #[staticmethod]
+    #[allow(clippy::too_many_arguments, reason = "one argument an option; the Python function has their names")]
+    fn from_arrow(
+        py: Python<'_>,
+        data: &Bound<'_, PyAny>,
+        place: &str,
+        rows: Option<u64>,
+        again: bool,
+        schema: &PySchema,
+        tz: &str,
+        raise_rejected: bool,
+    ) -> PyResult<Self> {
+        let zone = guarded(py, || Zone::named(tz))
+            .map_err(|error| crate::errors::exception(py, "ParameterError", &format!("tz: {}", error.value(py))))?;
+        let source = stream::source(data, place, rows, again)?;
+        scan(py, raise_rejected, || Events::new(Arc::new(source), schema.inner.clone(), zone))
+    }
+
+    fn with_states(
+        &self,
+        py: Python<'_>,
+        table: &Bound<'_, PyAny>,
+        consumer: String,
+        scope: Vec<String>,
+        state: String,
+        start: String,
+        end: String,
+    ) -> PyResult<Self> {
+        let reader = stream::open(table)?;
+        let columns = StateColumns {
+            consumer,
+            scope,
+            state,
+            from: start,
+            to: end,
+        };
+        let inner = guarded(py, || {
+            let failed = |error: &ArrowError| SourceError::Stream {
+                place: "state table".to_owned(),
+                problem: error.to_string(),
+            };
+            let schema = reader.schema();
+            let mut batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| failed(&error))?;
+            if batches.is_empty() {
+                // So that the columns of an empty table are checked as well.
+                batches.push(arrow::array::RecordBatch::new_empty(schema));
+            }
+            for batch in &batches {
+                for column in batch.columns() {
+                    column.to_data().validate_full().map_err(|error| failed(&error))?;
+                }
+            }
+            let table = StateTable::read(&batches, &columns, self.inner.zone())?;
+            Ok::<_, SourceError>(self.inner.clone().with_states(table))
+        })?;
+        Ok(PyEvents { inner })
+    }
+
+    /// Checks every row; the report as JSON.
+    #[pyo3(signature = (progress=None))]
+    fn validate(&self, py: Python<'_>, progress: Option<Py<PyAny>>) -> PyResult<String> {
+        detached(py, progress.as_ref(), |runtime| {
+            validate(&self.inner, runtime)
+                .map(|report| report.to_json().to_string())
+                .map_err(Error::from)
+        })
+    }
+
+    #[getter]
+    fn columns(&self) -> Vec<String> {
+        self.inner
+            .source()
+            .columns()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect()
+    }
+
+    #[getter]
+    fn source(&self) -> String {
+        self.inner.source().name()
+    }
+
+    #[getter]
+    fn rows(&self) -> Option<u64> {
+        self.inner.source().rows()
+    }
+
+    #[getter]
+    fn tz(&self) -> String {
+        self.inner.zone().name().to_owned()
+    }
+
+    #[getter]
+    fn state_periods(&self) -> usize {
+        self.inner.states().iter().map(|table| table.periods.len()).sum()
+    }
+}

@@ -1,0 +1,156 @@
+//! The one way into the core: interpreter detached, panics caught, on the library's own threads, with Ctrl-C watched.
+
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use aipl_core::Error;
+use aipl_core::timeline::runtime::build_pool;
+use aipl_core::timeline::{Progress, Runtime};
+use pyo3::prelude::*;
+use rayon::ThreadPool;
+
+use crate::errors::{exception, internal, refusal};
+
+/// The most threads that can be asked for.
+const MAX_THREADS: usize = 1024;
+
+/// The pool of this process, and the number of threads that was asked for.
+///
+/// The lock is only taken while attached to the interpreter and never kept across a call that detaches. Python forks while
+/// attached, so a forked child never inherits a taken lock.
+static POOL: Mutex<State> = Mutex::new(State { wanted: None, built: None });
+
+struct State {
+    wanted: Option<usize>,
+    built: Option<Built>,
+}
+
+struct Built {
+    process: u32,
+    pool: Arc<ThreadPool>,
+}
+
+/// The number of threads to use: what was set, else `AIPL_NUM_THREADS`, else the CPUs that this process may use.
+fn wanted(py: Python<'_>, state: &mut State) -> PyResult<usize> {
+    if let Some(wanted) = state.wanted {
+        return Ok(wanted);
+    }
+    let wanted = match std::env::var("AIPL_NUM_THREADS") {
+        Ok(text) if !text.is_empty() => {
+            let number = text.trim().parse().ok().filter(|number| (1..=MAX_THREADS).contains(number));
+            number.ok_or_else(|| {
+                let message = format!("AIPL_NUM_THREADS: {text:?} is not a whole number from 1 to {MAX_THREADS}");
+                exception(py, "ParameterError", &message)
+            })?
+        }
+        _ => match py.import("os")?.call_method1("sched_getaffinity", (0,)) {
+            Ok(cpus) => cpus.len()?.clamp(1, MAX_THREADS),
+            Err(_) => std::thread::available_parallelism().map_or(1, usize::from),
+        },
+    };
+    state.wanted = Some(wanted);
+    Ok(wanted)
+}
+
+/// The number of threads that questions run on.
+#[pyfunction]
+pub fn num_threads(py: Python<'_>) -> PyResult<usize> {
+    wanted(py, &mut POOL.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Sets the number of threads for the questions that follow.
+#[pyfunction]
+pub fn set_num_threads(py: Python<'_>, n: usize) -> PyResult<()> {
+    if !(1..=MAX_THREADS).contains(&n) {
+        let message = format!("n: {n} is not a whole number from 1 to {MAX_THREADS}");
+        return Err(exception(py, "ParameterError", &message));
+    }
+    POOL.lock().unwrap_or_else(PoisonError::into_inner).wanted = Some(n);
+    Ok(())
+}
+
+fn pool(py: Python<'_>) -> PyResult<Arc<ThreadPool>> {
+    let mut state = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    let (threads, process) = (wanted(py, &mut state)?, std::process::id());
+    if let Some(built) = &state.built {
+        if built.process == process && built.pool.current_num_threads() == threads {
+            return Ok(built.pool.clone());
+        }
+    }
+    let fresh =
+        build_pool(threads).map_err(|error| exception(py, "AiplError", &format!("{threads} threads cannot be started: {error}")))?;
+    let built = Built {
+        process,
+        pool: fresh.clone(),
+    };
+    if let Some(old) = state.built.replace(built).filter(|old| old.process != process) {
+        // The threads of that pool did not come along into this process, so nothing would answer its end.
+        mem::forget(old);
+    }
+    Ok(fresh)
+}
+
+/// Runs work that needs no threads: detached, panics caught.
+pub fn guarded<T: Send, E: Into<Error>>(py: Python<'_>, work: impl FnOnce() -> Result<T, E> + Send) -> PyResult<T> {
+    let outcome = py.detach(|| catch_unwind(AssertUnwindSafe(|| work().map_err(Into::into))));
+    match outcome {
+        Ok(result) => result.map_err(|error| refusal(py, &error)),
+        Err(panic) => Err(internal(py, &*panic)),
+    }
+}
+
+/// Runs a question: detached, panics caught, on the library's own pool, watching for signals and telling of progress.
+pub fn detached<T: Send, E: Into<Error>>(
+    py: Python<'_>,
+    progress: Option<&Py<PyAny>>,
+    work: impl FnOnce(&Runtime<'_>) -> Result<T, E> + Send,
+) -> PyResult<T> {
+    let pool = pool(py)?;
+    let stopped: Mutex<Option<PyErr>> = Mutex::new(None);
+    let stop = |error: PyErr, at: &Progress| {
+        at.cancel();
+        // A second interrupt while the threads come to rest changes nothing.
+        stopped.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    };
+    let poll = |at: &Progress| {
+        let looked = Python::try_attach(|py| {
+            let tell = |progress: &Py<PyAny>| {
+                let (done, total) = at.rows();
+                progress.call1(py, (done, total)).map(drop)
+            };
+            let told = py
+                .check_signals()
+                .and_then(|()| if at.is_canceled() { Ok(()) } else { progress.map_or(Ok(()), tell) });
+            if let Err(error) = told {
+                stop(error, at);
+            }
+        });
+        if looked.is_none() {
+            // The interpreter is going away, and with it whoever asked.
+            at.cancel();
+        }
+    };
+    let outcome = py.detach(|| {
+        catch_unwind(AssertUnwindSafe(|| {
+            let runtime = Runtime::new(pool).with_poll(poll);
+            let result = work(&runtime).map_err(Into::into);
+            if result.is_ok() {
+                poll(runtime.progress());
+            }
+            result
+        }))
+    });
+    match (stopped.into_inner().unwrap_or_else(PoisonError::into_inner), outcome) {
+        (Some(stopped), _) => Err(stopped),
+        (None, Ok(result)) => result.map_err(|error| refusal(py, &error)),
+        (None, Err(panic)) => Err(internal(py, &*panic)),
+    }
+}
+
+/// Panics inside the core's door, so that tests can see what becomes of it.
+#[pyfunction]
+#[allow(clippy::panic, reason = "this is what it is for")]
+pub fn raise_panic(py: Python<'_>) -> PyResult<()> {
+    guarded(py, || -> Result<(), Error> { panic!("asked to panic") })
+}

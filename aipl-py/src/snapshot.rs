@@ -1,0 +1,79 @@
+//! `Snapshot` of the core.
+
+use aipl_core::Error;
+use aipl_core::analyses::{Snapshot, SnapshotParams, snapshot};
+use aipl_core::base::Day;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use crate::audience::{PyAudience, PyUniverse};
+use crate::events::PyEvents;
+use crate::ids::{PyScope, scope_object, scope_value};
+use crate::model::PyModel;
+use crate::runtime::{detached, guarded};
+use crate::table::PyTable;
+
+/// The stages of all consumers at the close of a day.
+#[pyclass(frozen, module = "aipl._core", name = "Snapshot")]
+pub struct PySnapshot {
+    inner: Snapshot,
+}
+
+#[pymethods]
+impl PySnapshot {
+    #[staticmethod]
+    #[pyo3(signature = (events, model, as_of, scopes=None, progress=None))]
+    fn take(
+        py: Python<'_>,
+        events: &PyEvents,
+        model: &PyModel,
+        as_of: &str,
+        scopes: Option<Vec<PyScope>>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        let scopes = scopes.map(|scopes| scopes.into_iter().map(scope_value).collect());
+        let inner = detached(py, progress.as_ref(), |runtime| {
+            let day: Day = as_of.parse()?;
+            Ok::<_, Error>(snapshot(&events.inner, &model.inner, day, &SnapshotParams { scopes }, runtime)?)
+        })?;
+        Ok(PySnapshot { inner })
+    }
+
+    fn counts(&self, py: Python<'_>) -> PyResult<PyTable> {
+        guarded(py, || Ok::<_, Error>(self.inner.counts())).map(PyTable::of_batch)
+    }
+
+    #[pyo3(signature = (scope=None))]
+    fn labels(&self, py: Python<'_>, scope: Option<PyScope>) -> PyResult<PyTable> {
+        PyTable::of_labels(py, &self.inner, scope.map(scope_value))
+    }
+
+    fn audience(&self, py: Python<'_>, scope: PyScope, stage: &str) -> PyResult<PyAudience> {
+        let scope = scope_value(scope);
+        guarded(py, || self.inner.audience(&scope, stage)).map(PyAudience::new)
+    }
+
+    #[getter]
+    fn scopes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        let scopes = PyList::empty(py);
+        for scope in self.inner.scopes() {
+            scopes.append(scope_object(py, scope)?)?;
+        }
+        Ok(scopes)
+    }
+
+    #[getter]
+    fn universe(&self) -> PyUniverse {
+        PyUniverse::new(self.inner.universe().clone())
+    }
+
+    /// The report as JSON.
+    fn report(&self) -> String {
+        self.inner.report().to_json().to_string()
+    }
+
+    /// The recipe as JSON.
+    fn recipe(&self) -> String {
+        self.inner.recipe().to_string()
+    }
+}

@@ -1,0 +1,156 @@
+//! Results as Arrow streams: tables in memory, and labels that are made while they are read.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use aipl_core::Error;
+use aipl_core::analyses::Snapshot;
+use aipl_core::timeline::ScopeValue;
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchIterator, RecordBatchReader, StructArray};
+use arrow::datatypes::{DataType, Field, Int64Type, SchemaRef};
+use arrow::error::ArrowError;
+use pyo3::prelude::*;
+use pyo3::types::{PyCapsule, PyDict, PyList};
+use pyo3_arrow::error::PyArrowResult;
+use pyo3_arrow::ffi::{ArrayIterator, to_schema_pycapsule, to_stream_pycapsule};
+
+use crate::runtime::detached;
+
+type Reader = Box<dyn RecordBatchReader + Send>;
+
+/// A table that can be streamed any number of times.
+#[pyclass(frozen, module = "aipl._core", name = "Table")]
+pub struct PyTable {
+    rows: Rows,
+}
+
+enum Rows {
+    Batch(RecordBatch),
+    Labels {
+        snapshot: Snapshot,
+        scope: Option<ScopeValue>,
+        count: usize,
+        schema: SchemaRef,
+    },
+}
+
+impl PyTable {
+    /// A table in memory.
+    pub fn of_batch(batch: RecordBatch) -> Self {
+        PyTable { rows: Rows::Batch(batch) }
+    }
+
+    /// The labels of a snapshot, of all scopes or one.
+    pub fn of_labels(py: Python<'_>, snapshot: &Snapshot, scope: Option<ScopeValue>) -> PyResult<Self> {
+        let (count, schema) = detached(py, None, |runtime| {
+            let count = snapshot.label_count(scope.as_ref())?;
+            let schema = snapshot.labels(scope.as_ref(), runtime)?.schema();
+            Ok::<_, Error>((count, schema))
+        })?;
+        let count = usize::try_from(count).unwrap_or_default();
+        Ok(PyTable {
+            rows: Rows::Labels {
+                snapshot: snapshot.clone(),
+                scope,
+                count,
+                schema,
+            },
+        })
+    }
+
+    fn schema(&self) -> SchemaRef {
+        match &self.rows {
+            Rows::Batch(batch) => batch.schema(),
+            Rows::Labels { schema, .. } => schema.clone(),
+        }
+    }
+
+    fn reader(&self, py: Python<'_>) -> PyResult<Reader> {
+        Ok(match &self.rows {
+            Rows::Batch(batch) => Box::new(RecordBatchIterator::new([Ok(batch.clone())], batch.schema())),
+            Rows::Labels { snapshot, scope, .. } => Box::new(detached(py, None, |runtime| {
+                snapshot.labels(scope.as_ref(), runtime).map_err(Error::from)
+            })?),
+        })
+    }
+}
+
+#[pymethods]
+impl PyTable {
+    #[pyo3(signature = (requested_schema=None))]
+    fn __arrow_c_stream__<'py>(
+        &self,
+        py: Python<'py>,
+        requested_schema: Option<Bound<'py, PyCapsule>>,
+    ) -> PyArrowResult<Bound<'py, PyCapsule>> {
+        let reader = self.reader(py)?;
+        let field = Field::new_struct("", self.schema().fields().clone(), false);
+        let arrays = Caught(reader).map(|batch| batch.map(|batch| Arc::new(StructArray::from(batch)) as ArrayRef));
+        to_stream_pycapsule(py, Box::new(ArrayIterator::new(arrays, Arc::new(field))), requested_schema)
+    }
+
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyArrowResult<Bound<'py, PyCapsule>> {
+        to_schema_pycapsule(py, self.schema().as_ref())
+    }
+
+    fn __len__(&self) -> usize {
+        match &self.rows {
+            Rows::Batch(batch) => batch.num_rows(),
+            Rows::Labels { count, .. } => *count,
+        }
+    }
+
+    #[getter]
+    fn columns(&self) -> Vec<String> {
+        self.schema().fields().iter().map(|field| field.name().clone()).collect()
+    }
+
+    /// The first rows (or all) as lists by column.
+    #[pyo3(signature = (limit=None))]
+    fn to_pydict<'py>(&self, py: Python<'py>, limit: Option<usize>) -> PyResult<Bound<'py, PyDict>> {
+        let (lists, mut left) = (PyDict::new(py), limit.unwrap_or(usize::MAX));
+        for name in self.columns() {
+            lists.set_item(name, PyList::empty(py))?;
+        }
+        for batch in Caught(self.reader(py)?) {
+            let batch = batch.map_err(|error| crate::errors::exception(py, "InternalError", &error.to_string()))?;
+            let rows = left.min(batch.num_rows());
+            for (name, column) in self.columns().iter().zip(batch.columns()) {
+                if let Some(list) = lists.get_item(name)? {
+                    append(&list.cast_into::<PyList>()?, column, rows)?;
+                }
+            }
+            left -= rows;
+            if left == 0 {
+                break;
+            }
+        }
+        Ok(lists)
+    }
+}
+
+/// Appends the first rows of a column; results have columns of int64 and utf8 only.
+fn append(list: &Bound<'_, PyList>, column: &ArrayRef, rows: usize) -> PyResult<()> {
+    if *column.data_type() == DataType::Int64 {
+        let values = column.as_primitive::<Int64Type>();
+        (0..rows).try_for_each(|row| list.append(values.value(row)))
+    } else {
+        let values = column.as_string::<i32>();
+        (0..rows).try_for_each(|row| list.append(values.value(row)))
+    }
+}
+
+/// A panic must not unwind into the foreign code that pulls a stream.
+struct Caught(Reader);
+
+impl Iterator for Caught {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        catch_unwind(AssertUnwindSafe(|| self.0.next())).unwrap_or_else(|_| {
+            Some(Err(ArrowError::CDataInterface(
+                "a fault in aipl itself, please report it".to_owned(),
+            )))
+        })
+    }
+}

@@ -1,0 +1,72 @@
+"""AIPL consumer stages, audiences and flows over a brand's own event data.
+
+Point it at raw behavior events, name a stage model and a day, and get every consumer's stage for every brand, as a table and
+as audiences. Everything runs in this process; nothing is sent anywhere.
+
+>>> snap = aipl.snapshot(events, aipl.StageModel.preset("databank"), as_of="2024-06-30")
+>>> snap.audience("acme", "loyalty").ids()
+['u5']
+"""
+
+from aipl._audience import Audience, Universe
+from aipl._core import __version__
+from aipl._errors import (
+    AiplError,
+    AudienceError,
+    ColumnNotFoundError,
+    CorruptStoreError,
+    InternalError,
+    ModelError,
+    ParameterError,
+    RejectedRowsError,
+    RejectedRowsWarning,
+    SchemaError,
+    SourceError,
+    StoreLockedError,
+    UniverseMismatchError,
+)
+from aipl._events import Events, from_arrow, scan_csv, scan_ipc, scan_parquet
+from aipl._model import StageModel
+from aipl._report import Report
+from aipl._schema import EventSchema
+from aipl._snapshot import Snapshot, snapshot
+from aipl._table import Table
+from aipl._threads import num_threads, set_num_threads
+
+__all__ = [
+    "AiplError",
+    "Audience",
+    "AudienceError",
+    "ColumnNotFoundError",
+    "CorruptStoreError",
+    "EventSchema",
+    "Events",
+    "InternalError",
+    "ModelError",
+    "ParameterError",
+    "RejectedRowsError",
+    "RejectedRowsWarning",
+    "Report",
+    "SchemaError",
+    "Snapshot",
+    "SourceError",
+    "StageModel",
+    "StoreLockedError",
+    "Table",
+    "Universe",
+    "UniverseMismatchError",
+    "__version__",
+    "from_arrow",
+    "num_threads",
+    "scan_csv",
+    "scan_ipc",
+    "scan_parquet",
+    "set_num_threads",
+    "snapshot",
+]
+
+for _name in __all__:
+    # Names in tracebacks, reprs and pickles are those that people import.
+    if isinstance(globals()[_name], type):
+        globals()[_name].__module__ = "aipl"
+del _name

@@ -1,0 +1,314 @@
+"""Sets of consumers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from aipl import _core
+from aipl._arguments import Id, count, identifier, type_error
+from aipl._errors import ParameterError
+
+if TYPE_CHECKING:
+    from aipl._snapshot import Snapshot
+
+__all__ = ["Audience", "Universe"]
+
+
+class Universe:
+    """The consumers of one answer; audiences of equal universes combine.
+
+    Two universes are equal if they hold the same consumers. Has `len`, `in`, and can be pickled.
+
+    Examples
+    --------
+    >>> universe = aipl.snapshot(events, model, as_of="2024-06-30").universe
+    >>> universe
+    Universe(5 consumers)
+    >>> "u1" in universe
+    True
+    """
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: _core.Universe) -> None:
+        if not isinstance(inner, _core.Universe):
+            raise TypeError("a Universe comes from a snapshot, or from the audience of one")
+        self._inner = inner
+
+    @property
+    def fingerprint(self) -> str:
+        """128 bits that tell universes apart, as hexadecimal text."""
+        return self._inner.fingerprint
+
+    @property
+    def id_type(self) -> str:
+        """`"int64"` or `"text"`."""
+        return self._inner.id_type
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return self._inner.nbytes
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def __contains__(self, consumer: object) -> bool:
+        try:
+            return self._inner.contains(identifier("consumer", consumer))
+        except ParameterError:
+            return False
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Universe) and self.fingerprint == other.fingerprint
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __copy__(self) -> Universe:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Universe:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _universe, (self._inner.to_bytes(),)
+
+    def __repr__(self) -> str:
+        return f"Universe({len(self):,} consumers)"
+
+
+def _universe(data: bytes) -> Universe:
+    return Universe(_core.Universe.from_bytes(data))
+
+
+class Audience:
+    """An immutable set of consumers.
+
+    Audiences of one universe combine with `|`, `&`, `-` and `^`; `<=` asks for a subset. They have `len`, `in`, `==`, iterate over
+    their ids in order, export one Arrow column `consumer`, and can be copied, pickled (with their universe) and kept as bytes (without).
+
+    Notes
+    -----
+    Definition: the docs page "Audiences". Intersection, union and difference are 交并差 of the platforms.
+
+    Examples
+    --------
+    >>> snap = aipl.snapshot(events, model, as_of="2024-06-30")
+    >>> buyers = snap.audience("acme", "P") | snap.audience("acme", "L")
+    >>> buyers
+    Audience(3 consumers: (acme P on 2024-06-30 (databank) | acme L on 2024-06-30 (databank)))
+    >>> buyers.ids(), "u3" in buyers, len(buyers - snap.audience("acme", "L"))
+    (['u3', 'u4', 'u5'], True, 2)
+    """
+
+    __slots__ = ("_inner", "_universe")
+
+    def __init__(self, inner: _core.Audience, universe: Universe | None) -> None:
+        if not isinstance(inner, _core.Audience):
+            raise TypeError("an Audience comes from a snapshot, from_bytes or from_ids")
+        self._inner = inner
+        self._universe = universe
+
+    @staticmethod
+    def from_bytes(data: bytes, universe: Universe | Snapshot | Audience | None = None) -> Audience:
+        """Read what `to_bytes` wrote.
+
+        Parameters
+        ----------
+        data : bytes
+            The bytes.
+        universe : Universe, Snapshot or Audience, optional
+            Whose consumers are numbered. Without it the audience can be counted and combined, but not listed.
+
+        Raises
+        ------
+        AudienceError
+            If the bytes are no audience, or damaged.
+        UniverseMismatchError
+            If they belong to another universe.
+
+        Examples
+        --------
+        >>> snap = aipl.snapshot(events, model, as_of="2024-06-30")
+        >>> kept = snap.audience("acme", "P").to_bytes()
+        >>> aipl.Audience.from_bytes(kept, snap).ids()
+        ['u3', 'u4']
+        """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise type_error("data", "bytes", data)
+        known = None if universe is None else _known(universe)
+        return Audience(_core.Audience.from_bytes(bytes(data), known and known._inner), known)
+
+    @staticmethod
+    def from_ids(ids: Iterable[Id], universe: Universe | Snapshot | Audience) -> Audience:
+        """The consumers of a universe that have these ids; ids that are not in it are left out.
+
+        Raises
+        ------
+        TypeError
+            If an id is neither `str` nor `int`.
+
+        Examples
+        --------
+        >>> snap = aipl.snapshot(events, model, as_of="2024-06-30")
+        >>> aipl.Audience.from_ids(["u1", "u5", "stranger"], snap).ids()
+        ['u1', 'u5']
+        """
+        if isinstance(ids, str) or not isinstance(ids, Iterable):
+            raise type_error("ids", "a list of str or int", ids)
+        known = _known(universe)
+        given = [identifier(f"ids[{at}]", value) for at, value in enumerate(ids)]
+        return Audience(_core.Audience.from_ids(given, known._inner, f"{len(given):,} given ids"), known)
+
+    @property
+    def universe(self) -> Universe | None:
+        """The consumers that are numbered; None if the audience was read without them."""
+        return self._universe
+
+    @property
+    def made(self) -> str:
+        """How the audience was made, in words."""
+        return self._inner.made
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the set in memory; the universe is shared and not counted."""
+        return self._inner.nbytes
+
+    def ids(self) -> list[Any]:
+        """Ids of the consumers, `str` or `int` as they came in, in order (integers by value, text by bytes).
+
+        Raises
+        ------
+        AudienceError
+            If the audience was read without its universe.
+        """
+        return self._inner.ids()
+
+    def sample(self, n: int, seed: int = 0) -> Audience:
+        """`n` consumers drawn without replacement, or all if there are no more.
+
+        The same seed draws the same consumers; a larger `n` adds to a smaller one's. A consumer's lot depends on the seed and its own
+        id alone.
+
+        Examples
+        --------
+        >>> everyone = aipl.snapshot(events, model, as_of="2024-06-30").audience("acme", "P")
+        >>> everyone.sample(1) <= everyone
+        True
+        """
+        return Audience(self._inner.sample(count("n", n), count("seed", seed)), self._universe)
+
+    def overlap(self, other: Audience) -> int:
+        """How many consumers are in both, without making that set."""
+        return self._inner.overlap(_audience("other", other)._inner)
+
+    def is_subset(self, other: Audience) -> bool:
+        """Whether all consumers here are there too; the same as `self <= other`."""
+        return self._inner.is_subset(_audience("other", other)._inner)
+
+    def to_bytes(self) -> bytes:
+        """The set in the portable Roaring format, then the fingerprint of its universe and a checksum."""
+        return self._inner.to_bytes()
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self._inner.table().__arrow_c_stream__(requested_schema)
+
+    def __arrow_c_schema__(self) -> object:
+        return self._inner.table().__arrow_c_schema__()
+
+    def _combined(self, other: object, operation: str) -> Any:
+        if not isinstance(other, Audience):
+            return NotImplemented
+        inner: _core.Audience = getattr(self._inner, operation)(other._inner)
+        return Audience(inner, self._universe or other._universe)
+
+    def __or__(self, other: Audience) -> Audience:
+        result: Audience = self._combined(other, "union")
+        return result
+
+    def __and__(self, other: Audience) -> Audience:
+        result: Audience = self._combined(other, "intersection")
+        return result
+
+    def __sub__(self, other: Audience) -> Audience:
+        result: Audience = self._combined(other, "difference")
+        return result
+
+    def __xor__(self, other: Audience) -> Audience:
+        result: Audience = self._combined(other, "symmetric_difference")
+        return result
+
+    def __le__(self, other: Audience) -> bool:
+        return self.is_subset(other) if isinstance(other, Audience) else NotImplemented
+
+    def __lt__(self, other: Audience) -> bool:
+        return self.is_subset(other) and len(self) < len(other) if isinstance(other, Audience) else NotImplemented
+
+    def __ge__(self, other: Audience) -> bool:
+        return other.is_subset(self) if isinstance(other, Audience) else NotImplemented
+
+    def __gt__(self, other: Audience) -> bool:
+        return other.is_subset(self) and len(other) < len(self) if isinstance(other, Audience) else NotImplemented
+
+    def __len__(self) -> int:
+        return len(self._inner)
+
+    def __bool__(self) -> bool:
+        return len(self) > 0
+
+    def __contains__(self, consumer: object) -> bool:
+        try:
+            known = identifier("consumer", consumer)
+        except ParameterError:
+            # Text that is no UTF-8 and integers beyond 64 bits are in no data.
+            return False
+        return self._inner.contains(known)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.ids())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Audience) and self._inner.equals(other._inner)
+
+    def __hash__(self) -> int:
+        return hash((self._inner.fingerprint, len(self), self._inner.nbytes))
+
+    def __copy__(self) -> Audience:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Audience:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (self.to_bytes(), self._universe, self.made)
+
+    def __repr__(self) -> str:
+        noun = "consumer" if len(self) == 1 else "consumers"
+        return f"Audience({len(self):,} {noun}: {self.made})"
+
+
+def _restored(data: bytes, universe: Universe | None, made: str) -> Audience:
+    return Audience(_core.Audience.from_bytes(data, universe and universe._inner, made), universe)
+
+
+def _audience(name: str, value: object) -> Audience:
+    if not isinstance(value, Audience):
+        raise type_error(name, "an Audience", value)
+    return value
+
+
+def _known(value: object) -> Universe:
+    from aipl._snapshot import Snapshot
+
+    if isinstance(value, Universe):
+        return value
+    if isinstance(value, Snapshot):
+        return value.universe
+    if isinstance(value, Audience):
+        if value.universe is None:
+            raise ParameterError("universe: this audience was read without its universe")
+        return value.universe
+    raise type_error("universe", "a Universe, a Snapshot or an Audience", value)

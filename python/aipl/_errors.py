@@ -1,0 +1,75 @@
+"""The exceptions and the warning of the package."""
+
+from __future__ import annotations
+
+__all__ = [
+    "AiplError",
+    "AudienceError",
+    "ColumnNotFoundError",
+    "CorruptStoreError",
+    "InternalError",
+    "ModelError",
+    "ParameterError",
+    "RejectedRowsError",
+    "RejectedRowsWarning",
+    "SchemaError",
+    "SourceError",
+    "StoreLockedError",
+    "UniverseMismatchError",
+]
+
+
+class AiplError(Exception):
+    """Every refusal of this package; catch it to catch them all."""
+
+
+class SchemaError(AiplError):
+    """An `EventSchema` that is wrong in itself, or does not fit the data. The message names the field or the column."""
+
+
+class ColumnNotFoundError(SchemaError, KeyError):
+    """The data has no column of a mapped name. The message names the nearest column and lists all of them."""
+
+    def __str__(self) -> str:
+        # A KeyError shows the repr of its argument, which is right for a key and wrong for a sentence.
+        return str(self.args[0]) if len(self.args) == 1 else Exception.__str__(self)
+
+
+class ParameterError(AiplError, ValueError):
+    """A parameter out of its range: an unknown scope or stage, a day that is none, an unknown time zone."""
+
+
+class ModelError(AiplError, ValueError):
+    """A stage model that cannot be used. The message begins with the path of what is wrong, as `stage[1].any[0].days`."""
+
+
+class SourceError(AiplError, OSError):
+    """A file or stream that cannot be read. The message names it."""
+
+
+class RejectedRowsError(SourceError):
+    """A row was rejected and the events say `on_error="raise"`. The message names its file, row, column and reason."""
+
+
+class AudienceError(AiplError, ValueError):
+    """Bytes that are no audience or are damaged, or identifiers asked of an audience that was read without its universe."""
+
+
+class UniverseMismatchError(AiplError, ValueError):
+    """Two audiences number different consumers and cannot be combined."""
+
+
+class StoreLockedError(AiplError, OSError):
+    """Another process writes to the store."""
+
+
+class CorruptStoreError(AiplError, OSError):
+    """The files of a store contradict each other or are damaged."""
+
+
+class InternalError(AiplError, RuntimeError):
+    """A fault of this package itself. Please report it with its message."""
+
+
+class RejectedRowsWarning(UserWarning):
+    """Some rows could not be events and were left out; the result's `report` counts them and keeps the first examples."""

@@ -1,0 +1,338 @@
+"""Where events come from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from aipl import _core
+from aipl._arguments import choice, one_byte, paths, text, type_error
+from aipl._errors import ParameterError
+from aipl._report import Report, account
+from aipl._schema import EventSchema
+
+__all__ = ["Events", "from_arrow", "scan_csv", "scan_ipc", "scan_parquet"]
+
+Paths = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+Progress = Callable[[int, int], object]
+
+# Immutable tables, whose number of rows stays true.
+_TABLES = {("pyarrow", "Table"), ("pyarrow", "RecordBatch"), ("arro3", "Table"), ("arro3", "RecordBatch"), ("aipl", "Table")}
+# These can be asked for their stream again and again as well.
+_AGAIN = _TABLES | {("pandas", "DataFrame"), ("polars", "DataFrame"), ("duckdb", "DuckDBPyRelation"), ("_duckdb", "DuckDBPyRelation")}
+
+
+class Events:
+    """Raw events, not yet read: what every question starts from.
+
+    Made by `scan_parquet`, `scan_ipc`, `scan_csv` and `from_arrow`. Names and types of columns are checked at once; rows are read
+    when a question is asked, and again for each question.
+
+    Examples
+    --------
+    >>> events
+    Events(pyarrow.Table, 6 rows, tz='Asia/Shanghai')
+    >>> events.columns
+    ['user', 'brand', 'action', 'day']
+    """
+
+    __slots__ = ("_inner", "_on_error", "_schema")
+
+    def __init__(self, inner: _core.Events, schema: EventSchema, on_error: str) -> None:
+        self._inner = inner
+        self._schema = schema
+        self._on_error = on_error
+
+    @property
+    def schema(self) -> EventSchema:
+        """The mapping of columns."""
+        return self._schema
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of the source."""
+        return self._inner.columns
+
+    @property
+    def tz(self) -> str:
+        """The time zone of calendar days and of times without a zone."""
+        return self._inner.tz
+
+    @property
+    def on_error(self) -> str:
+        """What happens to rows that cannot be events: `"reject"` or `"raise"`."""
+        return self._on_error
+
+    def with_states(
+        self,
+        table: Any,
+        *,
+        consumer: str,
+        scope: str | Sequence[str],
+        state: str = "state",
+        start: str = "from",
+        end: str = "to",
+    ) -> Events:
+        """The same events with the states of a table beside them, such as a membership list.
+
+        A row says that a consumer is in a state (`member`, `fan`, or a name of your own) of a scope on every day of the closed
+        range from `start` to `end`; a null `end` means that it goes on. A model's `{ state = ... }` holds on a day if the join
+        and leave events say so or a row covers the day.
+
+        Parameters
+        ----------
+        table
+            Anything that exports an Arrow table; it is read now.
+        consumer, state, start, end : str
+            Columns of the table. Days follow the rules of times: dates, timestamps, ISO text.
+        scope : str or list of two str
+            The column of the brand or store; for models of brand and category, those of both.
+
+        Raises
+        ------
+        ColumnNotFoundError, SchemaError
+            If a column is not there, or of a type that its part does not take.
+
+        Notes
+        -----
+        Definition: the docs page "Events and schemas". Rows that cannot be read, and rows that end before they begin, are
+        rejected rows of every question.
+
+        Examples
+        --------
+        >>> members = pyarrow.table({"user": ["u3"], "brand": ["acme"], "state": ["member"],
+        ...                          "from": ["2024-01-01"], "to": pyarrow.array([None], pyarrow.string())})
+        >>> both = events.with_states(members, consumer="user", scope="brand")
+        >>> aipl.snapshot(both, model, as_of="2024-06-30").audience("acme", "I").ids()
+        ['u2', 'u3']
+        """
+        _exported("table", table)
+        columns = [scope] if isinstance(scope, str) else list(scope) if isinstance(scope, Sequence) else None
+        if columns is None:
+            raise type_error("scope", "a str or a list of two", scope)
+        if len(columns) not in (1, 2):
+            raise ParameterError(f"scope: one column or two are needed, not {len(columns)}")
+        inner = self._inner.with_states(
+            table,
+            text("consumer", consumer),
+            [text("scope", column) for column in columns],
+            text("state", state),
+            text("start", start),
+            text("end", end),
+        )
+        return Events(inner, self._schema, self._on_error)
+
+    def validate(self, *, progress: Progress | None = None) -> Report:
+        """Read every mapped column of every row and tell what could not be an event.
+
+        A question decodes only what it needs, so its own report may count fewer rejected rows than this one.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Called about 20 times a second with the rows done and the rows in all (0 if that is not known).
+
+        Returns
+        -------
+        Report
+
+        Raises
+        ------
+        RejectedRowsError
+            If the events say `on_error="raise"` and there is such a row.
+        SourceError
+            If a file or stream cannot be read.
+
+        Examples
+        --------
+        >>> report = events.validate()
+        >>> report.rows_total, report.rows_kept, report.rows_rejected
+        (6, 6, 0)
+        """
+        return account(self._inner.validate(_callable(progress)))
+
+    def __repr__(self) -> str:
+        rows = self._inner.rows
+        parts = [self._inner.source]
+        if rows is not None:
+            parts.append(f"{rows:,} rows")
+        if self._inner.state_periods:
+            parts.append(f"{self._inner.state_periods:,} states")
+        parts.append(f"tz={self.tz!r}")
+        if self._on_error != "reject":
+            parts.append(f"on_error={self._on_error!r}")
+        return f"Events({', '.join(parts)})"
+
+
+def _callable(progress: object) -> Progress | None:
+    if progress is not None and not callable(progress):
+        raise type_error("progress", "a callable", progress)
+    return progress
+
+
+def _schema(schema: object) -> EventSchema:
+    if not isinstance(schema, EventSchema):
+        raise type_error("schema", "an EventSchema", schema)
+    return schema
+
+
+def _raises(on_error: object) -> bool:
+    return choice("on_error", on_error, ("reject", "raise")) == "raise"
+
+
+def _exported(name: str, data: object) -> None:
+    if not (hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__")):
+        wanted = "an object that exports an Arrow stream (pandas, Polars, pyarrow, DuckDB, ...)"
+        raise type_error(name, wanted, data)
+
+
+def _kinds(data: object) -> set[tuple[str, str]]:
+    return {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(data).__mro__}
+
+
+def scan_parquet(path: Paths, schema: EventSchema, *, tz: str, on_error: str = "reject") -> Events:
+    """Events in Parquet files, lazily.
+
+    Only needed columns are decoded; row groups and pages whose time statistics lie outside everything a question can see are not
+    read.
+
+    Parameters
+    ----------
+    path : str, os.PathLike, or a list of these
+        Files, glob patterns (`"data/*.parquet"`), or folders, which are read with all Parquet files under them. Folder names
+        `key=value` become columns.
+    schema : EventSchema
+        Which column is what.
+    tz : str
+        IANA time zone whose calendar days count, and in which a time without a zone is wall-clock time.
+    on_error : {"reject", "raise"}
+        Whether rows that cannot be events are left out and counted, or end the question.
+
+    Returns
+    -------
+    Events
+
+    Raises
+    ------
+    SourceError
+        If there is no such file, or it is not readable Parquet.
+    ColumnNotFoundError, SchemaError
+        If a mapped column is not there, of a type that its field does not take, or of types in two files that no widening joins.
+    ParameterError
+        If the zone is unknown.
+
+    Notes
+    -----
+    Definition: the docs pages "Sources" and "Time".
+
+    Examples
+    --------
+    >>> import pyarrow.parquet
+    >>> pyarrow.parquet.write_table(table, folder / "june.parquet")
+    >>> aipl.scan_parquet(folder / "*.parquet", schema, tz="Asia/Shanghai").columns
+    ['user', 'brand', 'action', 'day']
+    """
+    checked = _schema(schema)
+    inner = _core.Events.scan_parquet(paths("path", path), checked._inner, text("tz", tz), _raises(on_error))
+    return Events(inner, checked, on_error)
+
+
+def scan_ipc(path: Paths, schema: EventSchema, *, tz: str, on_error: str = "reject") -> Events:
+    """Events in Arrow IPC files (Feather version 2) or IPC streams on disk, lazily.
+
+    Parameters, result and errors are those of `scan_parquet`.
+
+    Examples
+    --------
+    >>> import pyarrow.feather
+    >>> pyarrow.feather.write_feather(table, folder / "june.arrow")
+    >>> aipl.scan_ipc(folder / "june.arrow", schema, tz="Asia/Shanghai").columns
+    ['user', 'brand', 'action', 'day']
+    """
+    checked = _schema(schema)
+    inner = _core.Events.scan_ipc(paths("path", path), checked._inner, text("tz", tz), _raises(on_error))
+    return Events(inner, checked, on_error)
+
+
+def scan_csv(
+    path: Paths,
+    schema: EventSchema,
+    *,
+    tz: str,
+    on_error: str = "reject",
+    delimiter: str = ",",
+    quote: str = '"',
+) -> Events:
+    """Events in CSV files with a header line, in UTF-8, lazily.
+
+    Every column is read as text and turned into what its field needs: identifiers are `str` and keep leading zeros, times are
+    ISO 8601. A row with the wrong number of fields or broken UTF-8 is a rejected row with its line.
+
+    Parameters
+    ----------
+    path, schema, tz, on_error
+        As in `scan_parquet`.
+    delimiter, quote : str
+        One ASCII character each.
+
+    Raises
+    ------
+    SourceError
+        If there is no such file, it has no header, or it is UTF-16.
+    SchemaError, ParameterError
+        As in `scan_parquet`.
+
+    Examples
+    --------
+    >>> path = folder / "june.csv"
+    >>> _ = path.write_text("user;brand;action;day\\n007;acme;purchase;2024-06-30 21:15:00\\n")
+    >>> june = aipl.scan_csv(path, schema, tz="Asia/Shanghai", delimiter=";")
+    >>> aipl.snapshot(june, model, as_of="2024-06-30").audience("acme", "P").ids()
+    ['007']
+    """
+    checked = _schema(schema)
+    bytes_ = one_byte("delimiter", delimiter), one_byte("quote", quote)
+    if bytes_[0] == bytes_[1]:
+        raise ParameterError("delimiter: it is the quote as well")
+    inner = _core.Events.scan_csv(paths("path", path), checked._inner, text("tz", tz), _raises(on_error), *bytes_)
+    return Events(inner, checked, on_error)
+
+
+def from_arrow(data: Any, schema: EventSchema, *, tz: str, on_error: str = "reject") -> Events:
+    """Events in memory: anything that exports an Arrow stream or batch, without that library being needed here.
+
+    A table that can export its stream again is asked for it at each question: `pyarrow.Table` and `RecordBatch`, data frames of
+    pandas and Polars, DuckDB relations, and the tables of this package. Of anything else (a `RecordBatchReader`, a scanner, a
+    generator behind one) the stream is taken once; the first question keeps what it reads for the next ones.
+
+    Parameters
+    ----------
+    data
+        An object with `__arrow_c_stream__` or `__arrow_c_array__`.
+    schema, tz, on_error
+        As in `scan_parquet`.
+
+    Raises
+    ------
+    TypeError
+        If it exports no Arrow table.
+    SchemaError, ParameterError
+        As in `scan_parquet`. A `SourceError` at a question says that the stream failed, or that its columns have changed.
+
+    Examples
+    --------
+    >>> events = aipl.from_arrow(table, schema, tz="Asia/Shanghai")
+    >>> reader = table.to_reader()
+    >>> once = aipl.from_arrow(reader, schema, tz="Asia/Shanghai")
+    >>> [len(aipl.snapshot(once, model, as_of="2024-06-30").labels()) for _ in range(2)]
+    [5, 5]
+    """
+    checked, zone, raises = _schema(schema), text("tz", tz), _raises(on_error)
+    _exported("data", data)
+    kinds = _kinds(data)
+    rows = len(data) if kinds & {("aipl", "Table")} else getattr(data, "num_rows", None) if kinds & _TABLES else None
+    kind = type(data)
+    place = f"{kind.__module__.partition('.')[0].lstrip('_')}.{kind.__name__}"
+    inner = _core.Events.from_arrow(data, place, rows, bool(kinds & _AGAIN), checked._inner, zone, raises)
+    return Events(inner, checked, on_error)
