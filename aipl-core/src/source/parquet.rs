@@ -87,12 +87,7 @@ fn open_file(file: &DataFile, schema: &EventSchema) -> Result<OpenFile, SourceEr
             format: FORMAT,
             problem: error.to_string(),
         };
-        // The Arrow schema that some writers embed is passed over: identifiers are read the same way from every writer.
-        let options = || {
-            ArrowReaderOptions::new()
-                .with_skip_arrow_metadata(true)
-                .with_page_index_policy(PageIndexPolicy::Optional)
-        };
+        let options = || ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
         let plain = ArrowReaderMetadata::load(&positioned, options()).map_err(malformed)?;
         let hinted = hinted_schema(plain.schema(), schema);
         let metadata = ArrowReaderMetadata::try_new(plain.metadata().clone(), options().with_schema(hinted)).map_err(malformed)?;
@@ -110,31 +105,31 @@ fn open_file(file: &DataFile, schema: &EventSchema) -> Result<OpenFile, SourceEr
     })
 }
 
-/// Text columns of few values are read as dictionaries, others as views into the page.
-fn hinted_schema(plain: &SchemaRef, schema: &EventSchema) -> SchemaRef {
+/// How columns are to be decoded, whatever text representation the writer noted: text of few values as dictionaries, other text
+/// as views into the page. All other types stay as the writer noted them (seconds, for one, are known from that note alone).
+fn hinted_schema(noted: &SchemaRef, schema: &EventSchema) -> SchemaRef {
     let many_values = ["consumer", "order_id", "event_id", "time"];
     let hint = |field: &Arc<Field>| {
-        if !matches!(field.data_type(), DataType::Utf8 | DataType::Binary) {
-            return field.as_ref().clone();
-        }
+        let plain = match field.data_type() {
+            DataType::Dictionary(_, values) => values.as_ref(),
+            other => other,
+        };
         let roles: Vec<&str> = schema
             .mapped()
             .filter(|(_, column)| *column == field.name())
             .map(|(role, _)| role)
             .collect();
-        let wanted = if roles.iter().any(|role| many_values.contains(role)) || roles.is_empty() {
-            DataType::Utf8View
-        } else {
-            DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+        let text = matches!(plain, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
+        // Some writers leave text unmarked; bytes that the schema maps are read as text, and refused if they are none.
+        let unmarked = matches!(plain, DataType::Binary | DataType::LargeBinary | DataType::BinaryView) && !roles.is_empty();
+        let wanted = match text || unmarked {
+            false => plain.clone(),
+            true if unmarked || roles.is_empty() || roles.iter().any(|role| many_values.contains(role)) => DataType::Utf8View,
+            true => DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
         };
-        // Untyped bytes are left alone unless the schema says that they are labels or identifiers.
-        if *field.data_type() == DataType::Binary && roles.is_empty() {
-            field.as_ref().clone()
-        } else {
-            field.as_ref().clone().with_data_type(wanted)
-        }
+        field.as_ref().clone().with_data_type(wanted)
     };
-    Arc::new(Schema::new(plain.fields().iter().map(hint).collect::<Vec<_>>()))
+    Arc::new(Schema::new(noted.fields().iter().map(hint).collect::<Vec<_>>()))
 }
 
 impl Source for ParquetSource {
