@@ -7,6 +7,8 @@
 //! The files have the columns of the event generator in `benches/`: user_id, brand, action, ts, rating. Without arguments a
 //! few events made here are used.
 
+#![allow(clippy::print_stdout, reason = "an example shows its answer")]
+
 use std::sync::Arc;
 
 use aipl_core::analyses::{Snapshot, SnapshotParams, snapshot};

@@ -25,3 +25,8 @@ pub mod stage;
 pub mod timeline;
 
 pub use error::Error;
+
+/// The README's Rust program, compiled and run with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -1,5 +1,7 @@
 //! The engine equals the naive twin on random models and logs, whatever the threads, the batches and the order of rows.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test says what it expects")]
+
 #[path = "twin/random.rs"]
 mod random;
 mod twin;

@@ -198,7 +198,10 @@ impl<'a> Runtime<'a> {
     }
 }
 
-fn collect<T>(mut results: Vec<(usize, Result<T, Box<dyn Any + Send>>)>) -> Vec<T> {
+/// A worker's number and what became of its work.
+type Ended<T> = (usize, Result<T, Box<dyn Any + Send>>);
+
+fn collect<T>(mut results: Vec<Ended<T>>) -> Vec<T> {
     results.sort_by_key(|(index, _)| *index);
     results
         .into_iter()
