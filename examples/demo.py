@@ -58,7 +58,7 @@ def main() -> None:
 
     print("\nReport of the snapshot (a product missing from the panel's product table has no manufacturer, so its rows are")
     print("rejected and counted):")
-    print(json.dumps(snapshot.report, indent=2, default=str))
+    print(json.dumps(snapshot.report.to_dict(), indent=2))
 
 
 def timed(what: str, work: Callable[[], Result]) -> Result:

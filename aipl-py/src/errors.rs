@@ -7,6 +7,8 @@ use aipl_core::Error;
 use aipl_core::audience::AudienceError;
 use aipl_core::event::SchemaError;
 use aipl_core::model::ModelError;
+use aipl_core::source::SourceError;
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 
 /// Where the last panic of this library happened. Workers panic on other threads than the one that reports it.
@@ -34,6 +36,12 @@ pub fn exception(py: Python<'_>, class: &str, message: &str) -> PyErr {
 
 /// A refusal of the core.
 pub fn refusal(py: Python<'_>, error: &Error) -> PyErr {
+    if let Error::Source(SourceError::Stream { problem, .. }) = error {
+        // Ctrl-C met the producer's own Python code; through Arrow only its traceback as text comes back.
+        if problem.trim_end().ends_with("KeyboardInterrupt") {
+            return PyKeyboardInterrupt::new_err(());
+        }
+    }
     let (class, message) = match error {
         // The zone is no field of the schema in Python.
         Error::Schema(SchemaError::Field { field, problem }) if field == "tz" => ("ParameterError", format!("tz: {problem}")),

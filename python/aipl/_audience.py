@@ -139,7 +139,7 @@ class Audience:
         if not isinstance(data, bytes | bytearray | memoryview):
             raise type_error("data", "bytes", data)
         known = None if universe is None else _known(universe)
-        return Audience(_core.Audience.from_bytes(bytes(data), known and known._inner), known)
+        return Audience(_core.Audience.from_bytes(bytes(data), None if known is None else known._inner), known)
 
     @staticmethod
     def from_ids(ids: Iterable[Id], universe: Universe | Snapshot | Audience) -> Audience:
@@ -291,7 +291,7 @@ class Audience:
 
 
 def _restored(data: bytes, universe: Universe | None, made: str) -> Audience:
-    return Audience(_core.Audience.from_bytes(data, universe and universe._inner, made), universe)
+    return Audience(_core.Audience.from_bytes(data, None if universe is None else universe._inner, made), universe)
 
 
 def _audience(name: str, value: object) -> Audience:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from aipl import _core
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas  # type: ignore[import-untyped, unused-ignore]
     import polars
-    import pyarrow
+    import pyarrow  # type: ignore[import-untyped, unused-ignore]
 
     from aipl._report import Report
 
@@ -89,7 +89,8 @@ class Table:
 
     def to_polars(self) -> polars.DataFrame:
         """As a `polars.DataFrame`. Needs Polars 1.3 or later, and nothing else."""
-        return imported("polars", "'aipl[polars]'").DataFrame(self)
+        frame: polars.DataFrame = imported("polars", "'aipl[polars]'").DataFrame(self)
+        return frame
 
     def to_pydict(self) -> dict[str, list[Any]]:
         """As a dict of a list for each column. Needs no other library."""

@@ -303,7 +303,24 @@ impl<'a> Records<'a> {
         Ok(())
     }
 
+    /// Passes over blank lines and the rest of the last line end, so that the line number is that of the next record.
+    fn skip_line_ends(&mut self) -> Result<(), SourceError> {
+        loop {
+            if self.at == self.filled && !self.at_end {
+                self.fill()?;
+            }
+            if !matches!(self.input[self.at..self.filled].first(), Some(b'\r' | b'\n')) {
+                return Ok(());
+            }
+            let (_, read, _, _) = self
+                .reader
+                .read_record(&self.input[self.at..=self.at], &mut self.output, &mut self.ends);
+            self.at += read;
+        }
+    }
+
     fn next_record(&mut self) -> Result<Outcome, SourceError> {
+        self.skip_line_ends()?;
         self.line = self.reader.line();
         let (mut written, mut ended) = (0, 0);
         let mut too_long = false;
