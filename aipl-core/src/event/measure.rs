@@ -31,7 +31,7 @@ impl Measures {
     pub fn accepts(data_type: &DataType) -> bool {
         match data_type {
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => true,
-            DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) => true,
+            DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => true,
             DataType::Dictionary(_, values) => Self::accepts(values),
             other => other.is_integer() || other.is_floating(),
         }
@@ -70,13 +70,19 @@ impl Measures {
                 .iter()
                 .map(|value| value.map_or(Measure::Null, |value| of(Decimal6::from_i128(i128::from(value)))))
                 .collect(),
-            DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale) => {
+            DataType::Decimal32(_, scale)
+            | DataType::Decimal64(_, scale)
+            | DataType::Decimal128(_, scale)
+            | DataType::Decimal256(_, scale) => {
                 let scale = *scale;
                 let wide = cast(column, &DataType::Decimal128(38, scale)).ok()?;
-                wide.as_primitive::<Decimal128Type>()
-                    .iter()
-                    .map(|value| value.map_or(Measure::Null, |value| of(Decimal6::rescale(value, scale))))
-                    .collect()
+                let read = |(row, value): (usize, Option<i128>)| match value {
+                    Some(value) => of(Decimal6::rescale(value, scale)),
+                    // Too large for 128 bits: the cast leaves a null where there was none.
+                    None if column.is_valid(row) => of(None),
+                    None => Measure::Null,
+                };
+                wide.as_primitive::<Decimal128Type>().iter().enumerate().map(read).collect()
             }
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
                 let texts = cast(column, &DataType::LargeUtf8).ok()?;

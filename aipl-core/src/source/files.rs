@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use crate::base::suggest::hint;
 use crate::event::{EventSchema, IdColumn, SchemaError};
 use crate::source::SourceError;
 
@@ -238,6 +239,7 @@ impl DataFile {
 pub fn join_schemas(files: &FileList, schemas: &[SchemaRef], schema: &EventSchema) -> Result<SchemaRef, SchemaError> {
     let mut joined: Vec<(Field, Arc<str>)> = Vec::new();
     for (file, columns) in files.files.iter().zip(schemas) {
+        check_required(file, columns, schema)?;
         let constants = file.constants.iter().map(|(key, value)| Field::new(key, value.data_type(), true));
         let own = columns
             .fields()
@@ -265,6 +267,25 @@ pub fn join_schemas(files: &FileList, schemas: &[SchemaRef], schema: &EventSchem
     Ok(Arc::new(Schema::new(
         joined.into_iter().map(|(field, _)| field).collect::<Vec<_>>(),
     )))
+}
+
+/// A file without a required column would only give rejected rows, one and all; that is a mistake worth naming.
+fn check_required(file: &DataFile, columns: &SchemaRef, schema: &EventSchema) -> Result<(), SchemaError> {
+    for role in ["consumer", "brand", "behavior", "time"] {
+        let column = schema.column(role).unwrap_or_default();
+        if columns.field_with_name(column).is_err() && file.constant(column).is_none() {
+            let own = columns.fields().iter().map(|field| field.name().clone());
+            let choices: Vec<String> = own.chain(file.constants.iter().map(|(key, _)| key.clone())).collect();
+            return Err(SchemaError::ColumnNotFound {
+                place: file.name.to_string(),
+                column: column.to_owned(),
+                role: role.to_owned(),
+                hint: hint(column, choices.iter().map(String::as_str)),
+                choices,
+            });
+        }
+    }
+    Ok(())
 }
 
 fn is_identifier(schema: &EventSchema, column: &str) -> bool {

@@ -11,6 +11,7 @@ use arrow::record_batch::RecordBatch;
 use crate::event::{EventSchema, Tally};
 use crate::source::error::guard;
 use crate::source::files::{DataFile, FileList, join_schemas};
+use crate::source::ipc_sizes::oversized;
 use crate::source::{Piece, Plan, Request, Sink, Source, SourceError};
 
 const FORMAT: &str = "Arrow IPC";
@@ -60,6 +61,10 @@ fn open_file(file: &DataFile, wanted: Option<&[&str]>) -> Result<(SchemaRef, Bat
         let mut magic = [0; 6];
         let is_file = handle.read_exact(&mut magic).is_ok() && &magic == b"ARROW1";
         handle.seek(SeekFrom::Start(0)).map_err(io)?;
+        let length = handle.metadata().map_err(io)?.len();
+        if let Some(problem) = oversized(&handle, length, is_file) {
+            return Err(malformed(file, &problem));
+        }
         let again = || File::open(&file.path).map(BufReader::new).map_err(io);
         let indices =
             |schema: &SchemaRef| wanted.map(|names| names.iter().filter_map(|name| schema.index_of(name).ok()).collect::<Vec<_>>());

@@ -9,6 +9,7 @@ pub mod error;
 pub mod events;
 pub mod files;
 pub mod ipc;
+mod ipc_sizes;
 pub mod memory;
 pub mod parquet;
 pub mod select;
