@@ -10,7 +10,7 @@ from aipl._arguments import Id, count, identifier, type_error
 from aipl._errors import ParameterError
 
 if TYPE_CHECKING:
-    from aipl._snapshot import Snapshot
+    from aipl._snapshot import Snapshot as _Snapshot
 
 __all__ = ["Audience", "Universe"]
 
@@ -112,7 +112,7 @@ class Audience:
         self._universe = universe
 
     @staticmethod
-    def from_bytes(data: bytes, universe: Universe | Snapshot | Audience | None = None) -> Audience:
+    def from_bytes(data: bytes, universe: Universe | _Snapshot | Audience | None = None) -> Audience:
         """Read what `to_bytes` wrote.
 
         Parameters
@@ -142,7 +142,7 @@ class Audience:
         return Audience(_core.Audience.from_bytes(bytes(data), None if known is None else known._inner), known)
 
     @staticmethod
-    def from_ids(ids: Iterable[Id], universe: Universe | Snapshot | Audience) -> Audience:
+    def from_ids(ids: Iterable[Id], universe: Universe | _Snapshot | Audience) -> Audience:
         """The consumers of a universe that have these ids; ids that are not in it are left out.
 
         Raises

@@ -165,7 +165,7 @@ class Events:
         return f"Events({', '.join(parts)})"
 
 
-def _callable(progress: object) -> Progress | None:
+def _callable(progress: Progress | None) -> Progress | None:
     if progress is not None and not callable(progress):
         raise type_error("progress", "a callable", progress)
     return progress

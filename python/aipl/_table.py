@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from aipl import _core
 
 if TYPE_CHECKING:
-    import pandas  # type: ignore[import-untyped, unused-ignore]
-    import polars
-    import pyarrow  # type: ignore[import-untyped, unused-ignore]
+    import pandas as _pandas  # type: ignore[import-untyped, unused-ignore]
+    import polars as _polars
+    import pyarrow as _pyarrow  # type: ignore[import-untyped, unused-ignore]
 
-    from aipl._report import Report
+    from aipl._report import Report as _Report
 
 __all__ = ["Table"]
 
@@ -49,7 +49,7 @@ class Table:
 
     __slots__ = ("_inner", "_recipe", "_report")
 
-    def __init__(self, inner: _core.Table, report: Report, recipe: dict[str, Any]) -> None:
+    def __init__(self, inner: _core.Table, report: _Report, recipe: dict[str, Any]) -> None:
         self._inner = inner
         self._report = report
         self._recipe = recipe
@@ -66,7 +66,7 @@ class Table:
         return self._inner.columns
 
     @property
-    def report(self) -> Report:
+    def report(self) -> _Report:
         """What became of the rows of the question."""
         return self._report
 
@@ -78,18 +78,18 @@ class Table:
     def __len__(self) -> int:
         return len(self._inner)
 
-    def to_arrow(self) -> pyarrow.Table:
+    def to_arrow(self) -> _pyarrow.Table:
         """As a `pyarrow.Table` (int64 and string columns). Needs pyarrow 14 or later."""
         return imported("pyarrow", "pyarrow").table(self)
 
-    def to_pandas(self) -> pandas.DataFrame:
+    def to_pandas(self) -> _pandas.DataFrame:
         """As a `pandas.DataFrame`. Needs pandas and pyarrow."""
         imported("pandas", "'aipl[pandas]'")
         return imported("pyarrow", "'aipl[pandas]'").table(self).to_pandas()
 
-    def to_polars(self) -> polars.DataFrame:
+    def to_polars(self) -> _polars.DataFrame:
         """As a `polars.DataFrame`. Needs Polars 1.3 or later, and nothing else."""
-        frame: polars.DataFrame = imported("polars", "'aipl[polars]'").DataFrame(self)
+        frame: _polars.DataFrame = imported("polars", "'aipl[polars]'").DataFrame(self)
         return frame
 
     def to_pydict(self) -> dict[str, list[Any]]:
