@@ -1,5 +1,6 @@
 //! The one way into the core: interpreter detached, panics caught, on the library's own threads, with Ctrl-C watched.
 
+use std::cell::Cell;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -100,13 +101,39 @@ pub fn guarded<T: Send, E: Into<Error>>(py: Python<'_>, work: impl FnOnce() -> R
     }
 }
 
+thread_local! {
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+}
+
+/// How many questions this thread is already in the middle of: a stream that one reads may itself ask another.
+struct Nested(usize);
+
+impl Nested {
+    fn enter() -> Self {
+        Nested(DEPTH.replace(DEPTH.get() + 1))
+    }
+}
+
+impl Drop for Nested {
+    fn drop(&mut self) {
+        DEPTH.set(self.0);
+    }
+}
+
+/// A pool for a question within a question: the outer one's workers hold every thread of the shared pool while they wait.
+fn own_pool(py: Python<'_>) -> PyResult<Arc<ThreadPool>> {
+    let threads = num_threads(py)?;
+    build_pool(threads).map_err(|error| exception(py, "AiplError", &format!("{threads} threads cannot be started: {error}")))
+}
+
 /// Runs a question: detached, panics caught, on the library's own pool, watching for signals and telling of progress.
 pub fn detached<T: Send, E: Into<Error>>(
     py: Python<'_>,
     progress: Option<&Py<PyAny>>,
     work: impl FnOnce(&Runtime<'_>) -> Result<T, E> + Send,
 ) -> PyResult<T> {
-    let pool = pool(py)?;
+    let nested = Nested::enter();
+    let pool = if nested.0 > 0 { own_pool(py)? } else { pool(py)? };
     let stopped: Mutex<Option<PyErr>> = Mutex::new(None);
     let stop = |error: PyErr, at: &Progress| {
         at.cancel();

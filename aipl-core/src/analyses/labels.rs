@@ -1,8 +1,9 @@
 //! Labels as an Arrow stream, made batch by batch.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchReader, StringArray};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchReader, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
@@ -25,13 +26,9 @@ pub struct LabelReader {
 
 impl LabelReader {
     pub(crate) fn new(snapshot: Snapshot, scope: Option<usize>) -> Self {
-        let consumer = match snapshot.universe.id_type() {
-            IdType::Int64 => DataType::Int64,
-            IdType::Text => DataType::Utf8,
-        };
         let schema = Arc::new(Schema::new(vec![
-            Field::new("consumer", consumer, false),
-            Field::new("scope", scope_type(&snapshot.scopes), false),
+            Field::new("consumer", arrow_type(snapshot.universe.id_type()), false),
+            Field::new("scope", arrow_type(snapshot.scope_type), false),
             Field::new("stage", DataType::Utf8, false),
         ]));
         LabelReader {
@@ -56,7 +53,11 @@ impl LabelReader {
             IdType::Int64 => Arc::new(Int64Array::from_iter_values(rows.iter().map(|(idx, _)| universe.int(*idx)))),
             IdType::Text => Arc::new(StringArray::from_iter_values(rows.iter().map(|(idx, _)| universe.text(*idx)))),
         };
-        let scopes = scope_array(&self.snapshot.scopes, rows.iter().map(|(_, label)| label.scope()));
+        let scopes = scope_array(
+            &self.snapshot.scopes,
+            self.snapshot.scope_type,
+            rows.iter().map(|(_, label)| label.scope()),
+        );
         let stages = stage_array(&self.snapshot.model, rows.iter().map(|(_, label)| label.stage()));
         RecordBatch::try_new(self.schema.clone(), vec![consumers, scopes, stages])
     }
@@ -86,35 +87,27 @@ impl RecordBatchReader for LabelReader {
     }
 }
 
-/// int64 where all scopes are integers, else text.
-fn scope_type(scopes: &[ScopeValue]) -> DataType {
-    let integer = |scope: &ScopeValue| {
-        matches!(
-            scope,
-            ScopeValue {
-                main: IdValue::Int(_),
-                category: None
-            }
-        )
-    };
-    if !scopes.is_empty() && scopes.iter().all(integer) {
-        DataType::Int64
-    } else {
-        DataType::Utf8
+/// The Arrow type of identifiers.
+fn arrow_type(kind: IdType) -> DataType {
+    match kind {
+        IdType::Int64 => DataType::Int64,
+        IdType::Text => DataType::Utf8,
     }
 }
 
 /// A column of scopes by their places.
-pub(crate) fn scope_array(scopes: &[ScopeValue], places: impl ExactSizeIterator<Item = usize>) -> ArrayRef {
-    if scope_type(scopes) == DataType::Int64 {
-        let values: Vec<i64> = scopes
-            .iter()
-            .map(|scope| if let IdValue::Int(value) = scope.main { value } else { 0 })
-            .collect();
-        return Arc::new(Int64Array::from_iter_values(places.map(|place| values[place])));
+pub(crate) fn scope_array(scopes: &[ScopeValue], kind: IdType, places: impl ExactSizeIterator<Item = usize>) -> ArrayRef {
+    let int = |scope: &ScopeValue| if let IdValue::Int(value) = scope.main { value } else { 0 };
+    match kind {
+        IdType::Int64 => Arc::new(Int64Array::from_iter_values(places.map(|place| int(&scopes[place])))),
+        IdType::Text => {
+            // Rows of one batch name few scopes over and over; each is written out once.
+            let mut texts: HashMap<usize, String> = HashMap::new();
+            let mut builder = StringBuilder::with_capacity(places.len(), places.len() * 8);
+            places.for_each(|place| builder.append_value(texts.entry(place).or_insert_with(|| scopes[place].to_string())));
+            Arc::new(builder.finish())
+        }
     }
-    let texts: Vec<String> = scopes.iter().map(ToString::to_string).collect();
-    Arc::new(StringArray::from_iter_values(places.map(|place| texts[place].as_str())))
 }
 
 /// A column of stage codes by their places.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::analyses::labels::{LabelReader, scope_array, stage_array};
 use crate::analyses::outcome::Report;
 use crate::audience::Audience;
+use crate::base::suggest::hint;
 use crate::base::{ConsumerIdx, Day, IdType};
 use crate::model::{ModelError, Program, ScopeKind, StageModel, compile};
 use crate::source::Events;
@@ -88,6 +89,8 @@ pub struct Snapshot {
     pub(crate) labels: Arc<Vec<Vec<PackedLabel>>>,
     /// Consumers by scope and stage.
     counts: Vec<i64>,
+    /// What the scope column holds.
+    pub(crate) scope_type: IdType,
     as_of: Day,
     report: Report,
     recipe: Value,
@@ -155,6 +158,7 @@ pub fn snapshot(
     })?;
     let counts = count(&scanned.buckets, scanned.scopes.len(), program.stages);
     let mut notes = program.unmatched.clone();
+    notes.extend(state_notes(events, &program));
     notes.extend(unseen(&scanned.scopes, &counts, &program, named.as_deref()));
     let recipe = json!({
         "function": "snapshot",
@@ -173,6 +177,11 @@ pub fn snapshot(
         universe: scanned.universe,
         labels: Arc::new(scanned.buckets),
         counts,
+        scope_type: match program.scope {
+            ScopeKind::Brand => events.id_type("brand"),
+            ScopeKind::Category => IdType::Text,
+            ScopeKind::Store => events.id_type("store"),
+        },
         as_of,
         report: Report {
             tally: scanned.tally,
@@ -204,6 +213,40 @@ fn count(buckets: &[Vec<PackedLabel>], scopes: usize, stages: usize) -> Vec<i64>
         .flatten()
         .for_each(|label| counts[label.scope() * stages + label.stage()] += 1);
     counts
+}
+
+/// States that nothing can switch on, and state tables that do not fit the scope of the model, in words.
+fn state_notes(events: &Events, program: &Program) -> Vec<String> {
+    let mut notes = Vec::new();
+    let named: Vec<&str> = events
+        .states()
+        .iter()
+        .flat_map(|table| table.periods.iter().map(|period| period.state.as_str()))
+        .collect();
+    for (place, (name, _)) in program.states.iter().enumerate() {
+        let switched = program.toggles.iter().flatten().any(|toggle| usize::from(toggle.state) == place);
+        if !switched && !named.contains(&name.as_str()) {
+            let known = ["member", "fan"].into_iter().chain(named.iter().copied());
+            notes.push(format!(
+                "state {name:?}: no behavior and no state table switches it, so it is never on{}",
+                hint(name, known)
+            ));
+        }
+    }
+    let width = 1 + usize::from(program.scope == ScopeKind::Category);
+    let unfit = events
+        .states()
+        .iter()
+        .flat_map(|table| &table.periods)
+        .filter(|period| 1 + usize::from(period.scope.1.is_some()) != width)
+        .count();
+    if unfit > 0 {
+        notes.push(format!(
+            "state table: {unfit} rows do not name a {} each and are not used",
+            program.scope.name()
+        ));
+    }
+    notes
 }
 
 /// Named scopes as values of the data's types.
@@ -347,7 +390,10 @@ impl Snapshot {
         let stages = self.model.stages.len();
         let cells = self.scopes.len() * stages;
         let batch = RecordBatch::try_from_iter([
-            ("scope", scope_array(&self.scopes, (0..cells).map(|cell| cell / stages))),
+            (
+                "scope",
+                scope_array(&self.scopes, self.scope_type, (0..cells).map(|cell| cell / stages)),
+            ),
             ("stage", stage_array(&self.model, (0..cells).map(|cell| cell % stages))),
             ("consumers", Arc::new(Int64Array::from(self.counts.clone())) as _),
         ]);

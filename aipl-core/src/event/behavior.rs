@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int32Type};
+use arrow::util::display::array_value_to_string;
 
+use crate::base::suggest::hint;
+use crate::event::report::EXAMPLES_PER_REASON;
 use crate::event::{BehaviorCode, EventSchema};
 
 /// The standard behaviors, in code order.
@@ -51,6 +54,15 @@ pub struct SpecialCodes {
     pub ignored: BehaviorCode,
 }
 
+/// The codes of consecutive rows, and the first values that stand for none.
+#[derive(Debug, Default)]
+pub struct BehaviorCodes {
+    /// One code a row.
+    pub codes: Vec<BehaviorCode>,
+    /// Rows (from the first of these) of the first unknown values, with what is wrong in words.
+    pub unknown: Vec<(usize, String)>,
+}
+
 /// Turns raw behavior columns into vocabulary codes.
 #[derive(Debug, Clone)]
 pub struct BehaviorDecoder {
@@ -85,11 +97,6 @@ impl BehaviorDecoder {
         &self.vocabulary
     }
 
-    /// The raw values that are understood.
-    pub fn raw_values(&self) -> impl Iterator<Item = &str> {
-        self.meanings.keys().map(String::as_str)
-    }
-
     /// The codes that say why a row has no behavior.
     #[must_use]
     pub fn special(&self) -> SpecialCodes {
@@ -115,6 +122,29 @@ impl BehaviorDecoder {
         }
     }
 
+    /// Appends the codes of a batch, and notes its first unknown values. The column must be of an accepted type.
+    pub fn read(&self, column: &ArrayRef, out: &mut BehaviorCodes) {
+        let start = out.codes.len();
+        self.decode(column, &mut out.codes);
+        let unknown = self.special().unknown;
+        if !out.codes[start..].contains(&unknown) {
+            return;
+        }
+        let rows = (start..out.codes.len()).filter(|&row| out.codes[row] == unknown);
+        for row in rows.take(EXAMPLES_PER_REASON.saturating_sub(out.unknown.len())) {
+            let raw = array_value_to_string(column, row - start).unwrap_or_default();
+            out.unknown.push((row, self.complaint(&raw)));
+        }
+    }
+
+    fn complaint(&self, raw: &str) -> String {
+        // A stray value can be long; what it begins with is enough to find it.
+        let shown: String = raw.chars().take(40).collect();
+        let mut choices: Vec<&str> = self.meanings.keys().map(String::as_str).collect();
+        choices.sort_unstable();
+        format!("{shown:?} is not a known behavior value{}", hint(raw, choices))
+    }
+
     /// Whether a column of this type can hold behaviors.
     #[must_use]
     pub fn accepts(data_type: &DataType) -> bool {
@@ -129,6 +159,9 @@ impl BehaviorDecoder {
         let null = self.special().null;
         if let DataType::Dictionary(_, _) = column.data_type() {
             let dictionary = column.as_any_dictionary();
+            if dictionary.values().is_empty() {
+                return codes.extend(std::iter::repeat_n(null, column.len()));
+            }
             let mut values = Vec::with_capacity(dictionary.values().len());
             self.decode(dictionary.values(), &mut values);
             if let Some(typed) = column.as_dictionary_opt::<Int32Type>().filter(|typed| typed.null_count() == 0) {

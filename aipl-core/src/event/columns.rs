@@ -75,7 +75,9 @@ impl IdColumn {
     /// Views a column; `None` if its type is not accepted. A column of the null type is text without a value.
     #[must_use]
     pub fn new(column: &ArrayRef) -> Option<IdColumn> {
-        if *column.data_type() == DataType::Null {
+        if column.data_type() == &DataType::Null
+            || matches!(column.data_type(), DataType::Dictionary(_, values) if **values == DataType::Null)
+        {
             return Some(IdColumn::Utf8(StringArray::new_null(column.len())));
         }
         Self::id_type(column.data_type())?;

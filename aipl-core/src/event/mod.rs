@@ -8,7 +8,7 @@ pub mod report;
 pub mod schema;
 pub mod time;
 
-pub use behavior::{BehaviorDecoder, STANDARD_BEHAVIORS};
+pub use behavior::{BehaviorCodes, BehaviorDecoder, STANDARD_BEHAVIORS};
 pub use columns::IdColumn;
 pub use error::SchemaError;
 pub use measure::Measures;

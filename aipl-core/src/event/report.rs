@@ -18,7 +18,7 @@ pub enum Reason {
     TimeOutOfRange,
     /// The consumer is null or empty.
     NullConsumer,
-    /// The brand, or the store of a store model, is null or empty.
+    /// The brand is null or empty.
     NullScope,
     /// An identifier is longer than 256 bytes.
     IdTooLong,

@@ -141,15 +141,15 @@ impl TimeColumn {
         let (values, owned) = match flat.data_type() {
             DataType::Utf8 => (
                 flat.clone(),
-                Some(flat.as_string::<i32>().iter().map(|text| read_text(text, zone)).collect()),
+                Some(flat.as_string::<i32>().iter().map(|text| read_text(text, unit, zone)).collect()),
             ),
             DataType::LargeUtf8 => (
                 flat.clone(),
-                Some(flat.as_string::<i64>().iter().map(|text| read_text(text, zone)).collect()),
+                Some(flat.as_string::<i64>().iter().map(|text| read_text(text, unit, zone)).collect()),
             ),
             DataType::Utf8View => (
                 flat.clone(),
-                Some(flat.as_string_view().iter().map(|text| read_text(text, zone)).collect()),
+                Some(flat.as_string_view().iter().map(|text| read_text(text, unit, zone)).collect()),
             ),
             DataType::UInt64 => {
                 let wide = flat.as_primitive::<UInt64Type>().values();
@@ -188,10 +188,16 @@ impl TimeColumn {
 }
 
 /// ISO text to an instant in microseconds; text without an offset is wall-clock time.
-fn read_text(text: Option<&str>, zone: &Zone) -> i64 {
-    let Some(text) = text.map(str::trim) else {
-        return 0;
-    };
+fn read_text(text: Option<&str>, unit: Option<TimeUnit>, zone: &Zone) -> i64 {
+    let Some(text) = text.map(str::trim) else { return 0 };
+    // Where a unit is declared, text files hold integers of it.
+    if let Some(kind) = unit.and_then(|unit| TimeKind::of(&DataType::Int64, Some(unit))) {
+        let instant = |raw| {
+            kind.micros(raw)
+                .map(|micros| if kind.wall { zone.instant_of_wall_clock(micros) } else { micros })
+        };
+        return text.parse().map_or(UNREADABLE, |raw| instant(raw).unwrap_or(i64::MAX));
+    }
     if let Some(wall) = read_plain(text.as_bytes()) {
         return zone.instant_of_wall_clock(wall);
     }
@@ -286,6 +292,15 @@ mod tests {
         assert_eq!(
             resolve(Arc::new(Int16Array::from(vec![19_904])), Some(TimeUnit::Day), "Asia/Shanghai"),
             [midnight]
+        );
+    }
+
+    #[test]
+    fn text_holds_integers_where_a_unit_is_declared() {
+        let texts = || Arc::new(StringArray::from(vec!["1719761400", "99999999999999999", "soon"])) as ArrayRef;
+        assert_eq!(
+            resolve(texts(), Some(TimeUnit::Second), "Asia/Shanghai"),
+            [Some((INSTANT, 19_904)), None, None]
         );
     }
 

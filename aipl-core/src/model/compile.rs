@@ -15,6 +15,8 @@ use crate::model::program::{Counter, Expression, Filter, LeafProgram, MAX_LEAVES
 /// # Errors
 /// [`ModelError::Invalid`] with the path: an unknown behavior, more than 64 different leaves, a scope whose column is not mapped.
 pub fn compile(model: &StageModel, schema: &EventSchema) -> Result<Program, ModelError> {
+    // A model made by hand has not passed the reader's checks.
+    StageModel::from_value(&model.to_value())?;
     let vocabulary = schema.vocabulary();
     let (column, scope) = (model.scope.name(), model.scope);
     if schema.column(column).is_none() {
@@ -66,6 +68,9 @@ pub fn compile(model: &StageModel, schema: &EventSchema) -> Result<Program, Mode
     }
     Ok(compiler.program.finish())
 }
+
+/// Fields that rules look at in other ways.
+const NOT_CONDITIONS: [&str; 3] = ["consumer", "behavior", "time"];
 
 struct Compiler<'a> {
     schema: &'a EventSchema,
@@ -142,6 +147,12 @@ impl Compiler<'_> {
             .enumerate()
             .map(|(index, name)| self.behavior(&format!("{path}.behaviors[{index}]"), name))
             .collect::<Result<Vec<_>, _>>()?;
+        if let Some((column, _)) = leaf.conditions.iter().find(|(column, _)| NOT_CONDITIONS.contains(&column.as_str())) {
+            return Err(ModelError::at(
+                format!("{path}.where.{column}"),
+                "is no column for conditions; behaviors and days say it",
+            ));
+        }
         let counter = match &leaf.count {
             Count::Events => Counter::Events,
             Count::DistinctDays => Counter::Days,

@@ -4,7 +4,7 @@ use crate::model::data::{Condition, ScopeKind};
 
 /// Most different leaves (rules that count, or states) of a model.
 pub const MAX_LEAVES: usize = 64;
-/// Below this many leaves the label of every truth combination is looked up in a table.
+/// Up to this many leaves the label of every truth combination is looked up in a table.
 const TABLE_LEAVES: usize = 12;
 
 /// A compiled stage model for one event schema.
@@ -175,12 +175,6 @@ impl Program {
                 .unwrap_or(i32::MAX)
         };
         (0..self.behavior_leaves.len()).map(of_code).collect()
-    }
-
-    /// Whether leaves need more of an event than its day and kind.
-    #[must_use]
-    pub fn needs_payload(&self) -> bool {
-        self.orders || !self.sums.is_empty()
     }
 
     pub(crate) fn finish(mut self) -> Self {

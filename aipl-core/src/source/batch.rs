@@ -67,6 +67,14 @@ pub struct EventBatch<'a> {
 
 /// Takes event batches.
 pub trait Sink {
+    /// Whether to go on; sources ask between batches, also where no row survives.
+    ///
+    /// # Errors
+    /// [`SourceError::Canceled`].
+    fn checkpoint(&self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
     /// Takes one batch; rejected rows go to the tally.
     ///
     /// # Errors

@@ -19,6 +19,8 @@ const FORMAT: &str = "CSV";
 const MAX_RECORD_BYTES: usize = 1 << 20;
 const MAX_COLUMNS: usize = 10_000;
 const BATCH_ROWS: usize = 16_384;
+/// A batch ends early when its records are this long together.
+const BATCH_BYTES: usize = 16 << 20;
 const READ_BYTES: usize = 1 << 18;
 
 /// How CSV files are written.
@@ -132,6 +134,7 @@ impl Source for CsvSource {
         let mut parser = FileParser::new(file, &self.headers[split], request, self.options)?;
         let (mut selector, mut scratch) = (Selector::new(request), Survivors::default());
         while let Some(piece) = parser.next_piece(tally)? {
+            sink.checkpoint()?;
             select_lines(request, &piece, &parser.lines, &mut selector, &mut scratch, sink, tally)?;
         }
         tally.bytes += parser.records.bytes;
@@ -190,7 +193,9 @@ impl<'a> FileParser<'a> {
     fn next_piece(&mut self, tally: &mut Tally) -> Result<Option<Piece>, SourceError> {
         let mut builders: Vec<StringBuilder> = self.wanted.iter().map(|_| StringBuilder::new()).collect();
         self.lines.clear();
-        while self.lines.len() < BATCH_ROWS {
+        let mut bytes = 0;
+        while self.lines.len() < BATCH_ROWS && bytes < BATCH_BYTES {
+            bytes += self.records.record_bytes();
             match self.records.next_record()? {
                 Outcome::End => break,
                 Outcome::Record => self.take_record(&mut builders, tally),
@@ -350,6 +355,15 @@ impl<'a> Records<'a> {
                     return Ok(if too_long { Outcome::TooLong } else { Outcome::End });
                 }
             }
+        }
+    }
+
+    /// Bytes of the last record's fields.
+    fn record_bytes(&self) -> usize {
+        if self.field_count == 0 {
+            0
+        } else {
+            self.ends[self.field_count - 1]
         }
     }
 

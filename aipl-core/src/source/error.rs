@@ -34,6 +34,12 @@ pub enum SourceError {
         /// What the decoder says.
         problem: String,
     },
+    /// A file is not the one whose footer was read.
+    #[error("{path}: the file changed while it was being read")]
+    Changed {
+        /// The file.
+        path: String,
+    },
     /// A decoder gave up in an unforeseen way.
     #[error("{path}: the {format} decoder failed on this file; it is damaged or not {format}")]
     DecoderPanicked {

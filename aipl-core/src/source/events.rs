@@ -2,17 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 
-use crate::base::suggest::hint;
 use crate::base::{IdType, Zone};
-use crate::event::columns::ACCEPTED_IDS;
-use crate::event::measure::ACCEPTED_MEASURES;
-use crate::event::schema::{LABEL_FIELDS, MEASURE_FIELDS};
-use crate::event::time::ACCEPTED_TIMES;
-use crate::event::{BehaviorDecoder, EventSchema, IdColumn, Measures, SchemaError, TimeKind};
-use crate::model::filter::ACCEPTED_CONDITIONS;
+use crate::event::{EventSchema, IdColumn, SchemaError};
+use crate::source::check::check_columns;
 use crate::source::csv::{CsvOptions, CsvSource};
 use crate::source::ipc::IpcSource;
 use crate::source::memory::StreamSource;
@@ -172,53 +167,4 @@ fn read_zone(name: &str) -> Result<Zone, SourceError> {
         field: "tz".to_owned(),
         problem: error.to_string(),
     })?)
-}
-
-/// Every mapped column is there and of a type that its field takes.
-fn check_columns(place: &str, columns: &SchemaRef, schema: &EventSchema) -> Result<(), SchemaError> {
-    for (role, column) in schema.mapped() {
-        let Ok(field) = columns.field_with_name(column) else {
-            let choices: Vec<String> = columns.fields().iter().map(|field| field.name().clone()).collect();
-            let hint = hint(column, choices.iter().map(String::as_str));
-            return Err(SchemaError::ColumnNotFound {
-                place: place.to_owned(),
-                column: column.to_owned(),
-                role: role.to_owned(),
-                hint,
-                choices,
-            });
-        };
-        if let Some(accepted) = refused(role, field.data_type(), schema) {
-            let found = match field.data_type() {
-                integer if role == "time" && integer.is_integer() => {
-                    format!("{integer} and EventSchema sets no time_unit")
-                }
-                other => other.to_string(),
-            };
-            return Err(SchemaError::ColumnType {
-                place: place.to_owned(),
-                column: column.to_owned(),
-                role: role.to_owned(),
-                found,
-                accepted,
-            });
-        }
-    }
-    Ok(())
-}
-
-/// The accepted types in words if this type is not among them.
-fn refused(role: &str, data_type: &DataType, schema: &EventSchema) -> Option<&'static str> {
-    if *data_type == DataType::Null {
-        return None;
-    }
-    let (accepted, words) = match role {
-        "time" => (TimeKind::of(data_type, schema.time_unit()).is_some(), ACCEPTED_TIMES),
-        "behavior" => (BehaviorDecoder::accepts(data_type), ACCEPTED_IDS),
-        "consumer" | "brand" => (IdColumn::id_type(data_type).is_some(), ACCEPTED_IDS),
-        role if LABEL_FIELDS.contains(&role) => (IdColumn::id_type(data_type).is_some(), ACCEPTED_IDS),
-        role if MEASURE_FIELDS.contains(&role) => (Measures::accepts(data_type), ACCEPTED_MEASURES),
-        _ => (crate::model::filter::accepts(data_type), ACCEPTED_CONDITIONS),
-    };
-    (!accepted).then_some(words)
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use crate::base::suggest::hint;
-use crate::event::{EventSchema, IdColumn, SchemaError};
+use crate::event::schema::MEASURE_FIELDS;
+use crate::event::{EventSchema, IdColumn, Measures, SchemaError};
 use crate::source::SourceError;
+use crate::source::check::{check_types, not_found};
 
 /// A file and what its path says about all of its rows.
 #[derive(Debug, Clone)]
@@ -103,6 +104,13 @@ fn expand_one(pattern: &str, endings: &[&str]) -> Result<Vec<PathBuf>, SourceErr
         return Ok(found);
     }
     if path.exists() {
+        // A pipe or a device would block or never end.
+        if !path.is_file() {
+            return Err(SourceError::Io {
+                path: pattern.to_owned(),
+                problem: "it is no regular file".to_owned(),
+            });
+        }
         return Ok(vec![path.to_owned()]);
     }
     let bad_pattern = |problem: String| SourceError::Io {
@@ -115,7 +123,7 @@ fn expand_one(pattern: &str, endings: &[&str]) -> Result<Vec<PathBuf>, SourceErr
         let path = path.map_err(|error| bad_pattern(error.to_string()))?;
         if path.is_dir() {
             walk(&path, endings, &mut found)?;
-        } else {
+        } else if path.is_file() && !is_hidden(&path) {
             found.push(path);
         }
     }
@@ -128,16 +136,23 @@ fn walk(folder: &Path, endings: &[&str], found: &mut Vec<PathBuf>) -> Result<(),
     for entry in entries {
         let entry = entry.map_err(|error| SourceError::io(folder, &error))?;
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().to_lowercase());
-        if name.starts_with('.') || name.starts_with('_') {
+        // A linked folder could lead back to this one and be read for ever.
+        let linked = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        if is_hidden(&path) || (linked && !path.is_file()) {
             continue;
         }
         if path.is_dir() {
             walk(&path, endings, found)?;
-        } else if endings.iter().any(|ending| name.ends_with(ending)) {
+        } else if path.is_file() && endings.iter().any(|ending| name.ends_with(ending)) {
             found.push(path);
         }
     }
     Ok(())
+}
+
+/// Names that engines leave aside: `.crc`, `_SUCCESS`, and the like.
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(['.', '_']))
 }
 
 fn hive_keys(path: &Path) -> Vec<(String, Constant)> {
@@ -240,6 +255,7 @@ pub fn join_schemas(files: &FileList, schemas: &[SchemaRef], schema: &EventSchem
     let mut joined: Vec<(Field, Arc<str>)> = Vec::new();
     for (file, columns) in files.files.iter().zip(schemas) {
         check_required(file, columns, schema)?;
+        check_types(&file.name, columns, schema)?;
         let constants = file.constants.iter().map(|(key, value)| Field::new(key, value.data_type(), true));
         let own = columns
             .fields()
@@ -260,6 +276,13 @@ pub fn join_schemas(files: &FileList, schemas: &[SchemaRef], schema: &EventSchem
                             first: first.to_string(),
                         });
                     }
+                    // The wider of two measure types stands for both: it says whether values must be checked.
+                    if Measures::can_be_bad(field.data_type())
+                        && !Measures::can_be_bad(known.data_type())
+                        && is_measure(schema, field.name())
+                    {
+                        (*known, *first) = (field, file.name.clone());
+                    }
                 }
             }
         }
@@ -276,13 +299,7 @@ fn check_required(file: &DataFile, columns: &SchemaRef, schema: &EventSchema) ->
         if columns.field_with_name(column).is_err() && file.constant(column).is_none() {
             let own = columns.fields().iter().map(|field| field.name().clone());
             let choices: Vec<String> = own.chain(file.constants.iter().map(|(key, _)| key.clone())).collect();
-            return Err(SchemaError::ColumnNotFound {
-                place: file.name.to_string(),
-                column: column.to_owned(),
-                role: role.to_owned(),
-                hint: hint(column, choices.iter().map(String::as_str)),
-                choices,
-            });
+            return Err(not_found(&file.name, role, column, choices));
         }
     }
     Ok(())
@@ -292,6 +309,10 @@ fn is_identifier(schema: &EventSchema, column: &str) -> bool {
     ["consumer", "brand", "category", "store", "order_id", "event_id"]
         .iter()
         .any(|role| schema.column(role) == Some(column))
+}
+
+fn is_measure(schema: &EventSchema, column: &str) -> bool {
+    MEASURE_FIELDS.iter().any(|role| schema.column(role) == Some(column))
 }
 
 fn agree(left: &DataType, right: &DataType) -> bool {

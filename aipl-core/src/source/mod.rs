@@ -4,6 +4,7 @@
 //! needed columns decoded for those rows only. Rows that cannot be events are counted in the [`Tally`].
 
 pub mod batch;
+mod check;
 pub mod csv;
 pub mod error;
 pub mod events;
@@ -12,6 +13,7 @@ pub mod ipc;
 mod ipc_sizes;
 pub mod memory;
 pub mod parquet;
+mod positioned;
 pub mod select;
 pub mod states;
 

@@ -1,27 +1,24 @@
 //! Parquet files: row groups and pages passed over by time statistics, behavior and time first, the rest for rows that matter.
 
-use std::fs::File;
-use std::io::{BufReader, Read};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanBufferBuilder, UInt64Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
-use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
 };
-use parquet::file::metadata::PageIndexPolicy;
-use parquet::file::reader::{ChunkReader, Length};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, RowGroupMetaData};
 
-use crate::event::{BehaviorCode, EventSchema, Tally, TimeColumn};
+use crate::event::{BehaviorCode, BehaviorCodes, EventSchema, Tally, TimeColumn};
 use crate::source::error::guard;
 use crate::source::files::{DataFile, FileList, join_schemas};
-use crate::source::select::{Selector, Survivors};
+use crate::source::positioned::PositionedFile;
+use crate::source::select::{Selector, Stretch, Survivors};
 use crate::source::{Plan, Request, Sink, Source, SourceError};
 
 const FORMAT: &str = "Parquet";
@@ -40,7 +37,8 @@ pub struct ParquetSource {
 
 #[derive(Debug)]
 struct OpenFile {
-    file: PositionedFile,
+    /// Its length when its footer was read; opened anew for each split, so that many files need few handles.
+    length: u64,
     metadata: ArrowReaderMetadata,
     /// Number of the first row of every row group.
     first_rows: Vec<u64>,
@@ -75,14 +73,9 @@ impl ParquetSource {
 }
 
 fn open_file(file: &DataFile, schema: &EventSchema) -> Result<OpenFile, SourceError> {
-    let handle = File::open(&file.path).map_err(|error| SourceError::io(&file.path, &error))?;
-    let length = handle.metadata().map_err(|error| SourceError::io(&file.path, &error))?.len();
-    let positioned = PositionedFile {
-        file: Arc::new(handle),
-        length,
-    };
+    let positioned = PositionedFile::open(&file.path)?;
     guard(&file.name, FORMAT, || {
-        let malformed = |error: parquet::errors::ParquetError| SourceError::Malformed {
+        let malformed = |error: ParquetError| SourceError::Malformed {
             path: file.name.to_string(),
             format: FORMAT,
             problem: error.to_string(),
@@ -92,17 +85,30 @@ fn open_file(file: &DataFile, schema: &EventSchema) -> Result<OpenFile, SourceEr
         let hinted = hinted_schema(plain.schema(), schema);
         let metadata = ArrowReaderMetadata::try_new(plain.metadata().clone(), options().with_schema(hinted)).map_err(malformed)?;
         let mut next = 0u64;
-        let first_rows = metadata.metadata().row_groups().iter().map(|group| {
-            let first = next;
-            next += u64::try_from(group.num_rows()).unwrap_or(0);
-            first
-        });
+        let mut first_rows = Vec::with_capacity(metadata.metadata().num_row_groups());
+        for group in metadata.metadata().row_groups() {
+            first_rows.push(next);
+            next += row_count(group).ok_or_else(|| {
+                malformed(ParquetError::General(
+                    "a row group whose row count is not that of its columns".to_owned(),
+                ))
+            })?;
+        }
         Ok(OpenFile {
-            file: positioned,
-            first_rows: first_rows.collect(),
+            length: positioned.length(),
+            first_rows,
             metadata,
         })
     })
+}
+
+/// The rows of a group, if its flat columns have as many values: buffers are sized by this number.
+fn row_count(group: &RowGroupMetaData) -> Option<u64> {
+    let rows = group.num_rows();
+    let agrees = |column: &ColumnChunkMetaData| column.column_descr().max_rep_level() > 0 || column.num_values() == rows;
+    u64::try_from(rows)
+        .ok()
+        .filter(|rows| *rows <= u64::from(u32::MAX) && group.columns().iter().all(agrees))
 }
 
 /// How columns are to be decoded, whatever text representation the writer noted: text of few values as dictionaries, other text
@@ -164,9 +170,16 @@ impl Source for ParquetSource {
     fn read_split(&self, split: usize, request: &Request, sink: &mut dyn Sink, tally: &mut Tally) -> Result<(), SourceError> {
         let (file, group) = self.splits[split];
         let (data, open) = (&self.list.files[file], &self.files[file]);
+        let file = PositionedFile::open(&data.path)?;
+        if file.length() != open.length {
+            return Err(SourceError::Changed {
+                path: data.name.to_string(),
+            });
+        }
         let reader = GroupReader {
             data,
             open,
+            file,
             group,
             request,
         };
@@ -178,6 +191,7 @@ impl Source for ParquetSource {
 struct GroupReader<'a> {
     data: &'a DataFile,
     open: &'a OpenFile,
+    file: PositionedFile,
     group: usize,
     request: &'a Request,
 }
@@ -192,33 +206,39 @@ impl GroupReader<'_> {
             tally.rows_skipped += rows as u64;
             return Ok(());
         }
-        let codes = self.behavior_codes(rows, tally)?;
-        let pages = self.pages_to_read(&latest, &codes, &selector);
+        let behaviors = self.behaviors(rows, sink, tally)?;
+        let pages = self.pages_to_read(&latest, &behaviors.codes, &selector);
         let mut survivors = Survivors::default();
-        let keep = self.select(&codes, pages, &mut selector, &mut survivors, tally)?;
-        drop(codes);
+        sink.checkpoint()?;
+        let keep = self.select(&behaviors, pages, &mut selector, &mut survivors, tally)?;
+        sink.checkpoint()?;
+        drop(behaviors);
         self.hand_over(keep, &survivors, sink, tally)
     }
 
-    fn behavior_codes(&self, rows: usize, tally: &mut Tally) -> Result<Vec<BehaviorCode>, SourceError> {
+    fn behaviors(&self, rows: usize, sink: &dyn Sink, tally: &mut Tally) -> Result<BehaviorCodes, SourceError> {
         let name = self.request.lead()[0];
-        let mut codes = Vec::with_capacity(rows);
+        let mut behaviors = BehaviorCodes {
+            codes: Vec::with_capacity(rows),
+            unknown: Vec::new(),
+        };
         if let Some(constant) = self.data.constant(name) {
-            self.request.decoder.decode(&constant.column(rows), &mut codes);
-            return Ok(codes);
+            self.request.decoder.read(&constant.column(rows), &mut behaviors);
+            return Ok(behaviors);
         }
         for batch in self.columns(&[name], None, tally)? {
+            sink.checkpoint()?;
             self.request
                 .decoder
-                .decode(batch.map_err(|error| self.malformed(error))?.column(0), &mut codes);
+                .read(batch.map_err(|error| self.malformed(error))?.column(0), &mut behaviors);
         }
-        Ok(codes)
+        Ok(behaviors)
     }
 
     /// Judges the rows of the chosen pages; the buffer says which rows of the whole group survive.
     fn select(
         &self,
-        codes: &[BehaviorCode],
+        behaviors: &BehaviorCodes,
         pages: Option<Vec<RowSelector>>,
         selector: &mut Selector<'_>,
         survivors: &mut Survivors,
@@ -226,14 +246,15 @@ impl GroupReader<'_> {
     ) -> Result<BooleanBuffer, SourceError> {
         let first = self.open.first_rows[self.group];
         let name = self.request.lead()[1];
-        let mut keep = BooleanBufferBuilder::new(codes.len());
-        let mut runs = pages.clone().unwrap_or_else(|| vec![RowSelector::select(codes.len())]);
+        let group_rows = behaviors.codes.len();
+        let mut keep = BooleanBufferBuilder::new(group_rows);
+        let mut runs = pages.clone().unwrap_or_else(|| vec![RowSelector::select(group_rows)]);
         tally.rows_skipped += runs.iter().filter(|run| run.skip).map(|run| run.row_count as u64).sum::<u64>();
         if runs.iter().all(|run| run.skip) {
-            return Ok(BooleanBuffer::new_unset(codes.len()));
+            return Ok(BooleanBuffer::new_unset(group_rows));
         }
         let batches: Box<dyn Iterator<Item = Result<ArrayRef, arrow::error::ArrowError>>> = match self.data.constant(name) {
-            Some(constant) => Box::new(std::iter::once(Ok(constant.column(codes.len())))),
+            Some(constant) => Box::new(std::iter::once(Ok(constant.column(group_rows)))),
             None => Box::new(
                 self.columns(&[name], pages.map(RowSelection::from), tally)?
                     .map(|batch| batch.map(|batch| batch.column(0).clone())),
@@ -252,20 +273,27 @@ impl GroupReader<'_> {
                 }
                 let count = (time.len() - taken).min(runs[run].row_count);
                 let part = time.slice(taken, count);
-                keep.append_buffer(&selector.select(
-                    &codes[row..row + count],
-                    &part,
-                    &self.data.name,
-                    first + row as u64,
-                    survivors,
-                    tally,
-                )?);
+                let stretch = Stretch {
+                    place: &self.data.name,
+                    first_row: first + row as u64,
+                    behaviors,
+                    range: row..row + count,
+                };
+                keep.append_buffer(&selector.select(&stretch, &part, survivors, tally)?);
                 runs[run].row_count -= count;
                 row += count;
                 taken += count;
             }
         }
-        keep.append_n(codes.len() - keep.len(), false);
+        let passed = runs[run.min(runs.len() - 1)..]
+            .iter()
+            .filter(|run| run.skip)
+            .map(|run| run.row_count)
+            .sum::<usize>();
+        if keep.len() + passed != group_rows {
+            return Err(self.malformed("the time and behavior columns have different numbers of rows"));
+        }
+        keep.append_n(passed, false);
         Ok(keep.finish())
     }
 
@@ -289,6 +317,9 @@ impl GroupReader<'_> {
             let rows = batch.num_rows();
             survivors.give(given, &self.data.name, &self.complete(Some(&batch), rows)?, sink, tally)?;
             given += rows;
+        }
+        if given != survivors.len() {
+            return Err(self.malformed("columns have different numbers of rows"));
         }
         Ok(())
     }
@@ -328,7 +359,7 @@ impl GroupReader<'_> {
             .filter(|&leaf| mask.leaf_included(leaf))
             .map(|leaf| u64::try_from(group.column(leaf).compressed_size()).unwrap_or(0))
             .sum::<u64>();
-        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.open.file.clone(), metadata.clone())
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), metadata.clone())
             .with_row_groups(vec![self.group])
             .with_projection(mask)
             .with_batch_size(BATCH_ROWS);
@@ -439,58 +470,5 @@ struct LatestDays {
 impl LatestDays {
     fn starts_after(&self, last_day: i32) -> bool {
         self.first.is_some_and(|first| first > last_day)
-    }
-}
-
-/// A file read by position, so that threads share one handle without sharing a cursor.
-#[derive(Debug, Clone)]
-struct PositionedFile {
-    file: Arc<File>,
-    length: u64,
-}
-
-/// Reads on from a position.
-struct PositionedReader {
-    file: Arc<File>,
-    at: u64,
-}
-
-impl Read for PositionedReader {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let read = self.file.read_at(buffer, self.at)?;
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
-impl Length for PositionedFile {
-    fn len(&self) -> u64 {
-        self.length
-    }
-}
-
-impl ChunkReader for PositionedFile {
-    type T = BufReader<PositionedReader>;
-
-    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
-        Ok(BufReader::new(PositionedReader {
-            file: self.file.clone(),
-            at: start,
-        }))
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
-        // Checked before the buffer is made: a damaged footer can ask for more than there is.
-        if start.checked_add(length as u64).is_none_or(|end| end > self.length) {
-            return Err(parquet::errors::ParquetError::EOF(format!(
-                "{length} bytes at {start} of a file of {}",
-                self.length
-            )));
-        }
-        let mut buffer = vec![0; length];
-        self.file
-            .read_exact_at(&mut buffer, start)
-            .map_err(|error| parquet::errors::ParquetError::External(Box::new(error)))?;
-        Ok(buffer.into())
     }
 }

@@ -1,12 +1,13 @@
 //! Which rows can matter, judged by behavior and time alone.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef};
 use arrow::buffer::BooleanBuffer;
 
 use crate::event::time::ACCEPTED_TIMES;
-use crate::event::{BehaviorCode, Reason, SchemaError, Tally, TimeColumn, TimeKind};
+use crate::event::{BehaviorCode, BehaviorCodes, Reason, SchemaError, Tally, TimeColumn, TimeKind};
 use crate::source::{EventBatch, Request, Sink, SourceError};
 use arrow::record_batch::RecordBatch;
 
@@ -60,6 +61,32 @@ impl Survivors {
     }
 }
 
+/// Consecutive rows of one place, with their behaviors.
+pub(crate) struct Stretch<'a> {
+    pub place: &'a Arc<str>,
+    /// The number of the first row in the place.
+    pub first_row: u64,
+    pub behaviors: &'a BehaviorCodes,
+    /// Which of these behaviors are the rows'.
+    pub range: Range<usize>,
+}
+
+impl Stretch<'_> {
+    fn codes(&self) -> &[BehaviorCode] {
+        &self.behaviors.codes[self.range.clone()]
+    }
+
+    /// What is wrong with the behavior of a row, where it is among the first.
+    fn complaint(&self, row: usize) -> String {
+        let at = self.range.start + row;
+        self.behaviors
+            .unknown
+            .iter()
+            .find(|(noted, _)| *noted == at)
+            .map_or_else(String::new, |(_, complaint)| complaint.clone())
+    }
+}
+
 /// Judges rows by behavior and time.
 pub(crate) struct Selector<'a> {
     request: &'a Request,
@@ -68,10 +95,10 @@ pub(crate) struct Selector<'a> {
 
 /// Raw time bounds by behavior code: outside them a row certainly does not matter.
 struct Bounds {
-    lows: Box<[i64; 256]>,
-    high: i64,
-    /// Raw values outside these are out of the supported range.
-    valid: (i64, i64),
+    /// The least value, and how far beyond it a value may lie.
+    windows: Box<[(i64, u64); 256]>,
+    /// The least value that is certainly in the supported range, and how far that reaches.
+    valid: (i64, u64),
 }
 
 impl<'a> Selector<'a> {
@@ -103,23 +130,23 @@ impl<'a> Selector<'a> {
         let bounds = match self.kind.take() {
             Some((known, bounds)) if known == kind => bounds,
             _ => {
-                let raw = |first: i32, last: i32| kind.raw_range(first.max(0), last, &request.zone);
-                let low_of = |&first: &i32| {
-                    if first > request.last_day {
-                        i64::MAX
-                    } else {
-                        raw(first, request.last_day).0
-                    }
+                let range = |first: i32, last: i32| {
+                    let (low, high) = kind.raw_range(first.max(0), last, &request.zone);
+                    (low, high.abs_diff(low))
                 };
-                let mut lows = Box::new([i64::MAX; 256]);
-                lows.iter_mut()
+                // A window that no value lies in: nothing is below it, and it reaches nowhere.
+                let mut windows = Box::new([(i64::MAX, 0); 256]);
+                for (window, &first) in windows
+                    .iter_mut()
                     .zip(&request.first_days)
-                    .for_each(|(low, first)| *low = low_of(first));
+                    .filter(|(_, first)| **first <= request.last_day)
+                {
+                    *window = range(first, request.last_day);
+                }
                 // Two days inside both ends no zone matters; beyond, rows are resolved one by one.
                 Bounds {
-                    lows,
-                    high: raw(0, request.last_day).1,
-                    valid: raw(2, 84_003),
+                    windows,
+                    valid: range(2, 84_003),
                 }
             }
         };
@@ -129,73 +156,68 @@ impl<'a> Selector<'a> {
     /// Judges consecutive rows. Survivors are appended; the result says which rows they are.
     pub fn select(
         &mut self,
-        codes: &[BehaviorCode],
+        stretch: &Stretch<'_>,
         time: &ArrayRef,
-        place: &Arc<str>,
-        first_row: u64,
         out: &mut Survivors,
         tally: &mut Tally,
     ) -> Result<BooleanBuffer, SourceError> {
         let request = self.request;
-        let column = TimeColumn::new(time, request.schema.time_unit(), &request.zone).ok_or_else(|| time_type(request, place, time))?;
-        let (kind, raw) = (column.kind(), column.raw());
-        let special = request.decoder.special();
-        let bounds = self.bounds(kind);
+        let column =
+            TimeColumn::new(time, request.schema.time_unit(), &request.zone).ok_or_else(|| time_type(request, stretch.place, time))?;
+        let (kind, raw, codes) = (column.kind(), column.raw(), stretch.codes());
         tally.rows_read += raw.len() as u64;
-        let (mut keep, odd) = judge(codes, raw, bounds, special.null);
+        let (mut keep, odd_times) = judge(codes, raw, self.bounds(kind));
         if let Some(nulls) = column.nulls() {
             keep = &keep & nulls.inner();
         }
-        if odd || column.nulls().is_some() {
-            keep = self.account(&keep, codes, &column, place, first_row, tally);
+        let first_special = request.decoder.special().null;
+        if odd_times || column.nulls().is_some() || codes.iter().fold(false, |special, &code| special | (code >= first_special)) {
+            keep = self.account(&keep, stretch, &column, tally);
         }
-        Ok(self.resolve(keep, codes, kind, raw, first_row, out))
+        Ok(self.resolve(keep, codes, kind, raw, stretch.first_row, out))
     }
 
     /// The slow path: counts rejected and ignored rows, and drops them.
-    fn account(
-        &self,
-        keep: &BooleanBuffer,
-        codes: &[BehaviorCode],
-        times: &TimeColumn,
-        place: &Arc<str>,
-        first_row: u64,
-        tally: &mut Tally,
-    ) -> BooleanBuffer {
-        let request = self.request;
-        let special = request.decoder.special();
-        let [behavior_column, time_column] = request.lead();
-        BooleanBuffer::collect_bool(codes.len(), |row| {
-            let number = first_row + row as u64;
-            let code = codes[row];
+    fn account(&self, keep: &BooleanBuffer, stretch: &Stretch<'_>, times: &TimeColumn, tally: &mut Tally) -> BooleanBuffer {
+        let special = self.request.decoder.special();
+        let [behavior_column, time_column] = self.request.lead();
+        BooleanBuffer::collect_bool(keep.len(), |row| {
+            let code = stretch.codes()[row];
             if code == special.ignored {
                 tally.rows_ignored += 1;
                 return false;
             }
-            if code >= special.null {
-                let reason = if code == special.null {
-                    Reason::NullBehavior
+            let (reason, column) = match code {
+                code if code == special.null => (Some(Reason::NullBehavior), behavior_column),
+                code if code == special.unknown => (Some(Reason::UnknownBehavior), behavior_column),
+                _ => (self.bad_time(times, row), time_column),
+            };
+            let Some(reason) = reason else { return keep.value(row) };
+            let detail = || {
+                if reason == Reason::UnknownBehavior {
+                    stretch.complaint(row)
                 } else {
-                    Reason::UnknownBehavior
-                };
-                tally.reject(place, number, reason, behavior_column, String::new);
-                return false;
-            }
-            let raw = times.raw()[row];
-            if times.nulls().is_some_and(|nulls| nulls.is_null(row)) {
-                tally.reject(place, number, Reason::NullTime, time_column, String::new);
-                return false;
-            }
-            if times.kind().is_unreadable(raw) {
-                tally.reject(place, number, Reason::UnreadableTime, time_column, String::new);
-                return false;
-            }
-            if times.kind().resolve(raw, &request.zone).is_none() {
-                tally.reject(place, number, Reason::TimeOutOfRange, time_column, String::new);
-                return false;
-            }
-            keep.value(row)
+                    String::new()
+                }
+            };
+            tally.reject(stretch.place, stretch.first_row + row as u64, reason, column, detail);
+            false
         })
+    }
+
+    fn bad_time(&self, times: &TimeColumn, row: usize) -> Option<Reason> {
+        let raw = times.raw()[row];
+        if times.nulls().is_some_and(|nulls| nulls.is_null(row)) {
+            Some(Reason::NullTime)
+        } else if times.kind().is_unreadable(raw) {
+            Some(Reason::UnreadableTime)
+        } else {
+            times
+                .kind()
+                .resolve(raw, &self.request.zone)
+                .is_none()
+                .then_some(Reason::TimeOutOfRange)
+        }
     }
 
     /// Finds the exact day of every candidate and drops those that the coarse bounds let through.
@@ -253,16 +275,18 @@ impl<'a> Selector<'a> {
     }
 }
 
-/// The rows within their coarse bounds, and whether any row needs a closer look (an odd time or no behavior).
-fn judge(codes: &[BehaviorCode], raw: &[i64], bounds: &Bounds, first_special: BehaviorCode) -> (BooleanBuffer, bool) {
-    let (earliest, latest) = bounds.valid;
+/// The rows within their coarse bounds, and whether any time needs a closer look.
+fn judge(codes: &[BehaviorCode], raw: &[i64], bounds: &Bounds) -> (BooleanBuffer, bool) {
+    let (earliest, reach) = bounds.valid;
     let mut odd = false;
     let mut words = Vec::with_capacity(raw.len().div_ceil(64));
     for (codes, raw) in codes.chunks(64).zip(raw.chunks(64)) {
         let mut word = 0u64;
         for (place, (&code, &value)) in codes.iter().zip(raw).enumerate() {
-            word |= u64::from((value >= bounds.lows[usize::from(code)]) & (value <= bounds.high)) << place;
-            odd |= (code >= first_special) | (value < earliest) | (value > latest);
+            // One unsigned comparison tests both ends of a window.
+            let (low, window) = bounds.windows[usize::from(code)];
+            word |= u64::from(value.wrapping_sub(low) as u64 <= window) << place;
+            odd |= value.wrapping_sub(earliest) as u64 > reach;
         }
         words.push(word);
     }
@@ -302,10 +326,16 @@ pub(crate) fn select_batch(
             .ok_or_else(|| SourceError::Sink(format!("column {name} was not decoded")))
     };
     let (behavior, time) = (column(behavior)?, column(time)?);
-    let mut codes = Vec::with_capacity(behavior.len());
-    request.decoder.decode(&behavior, &mut codes);
+    let mut behaviors = BehaviorCodes::default();
+    request.decoder.read(&behavior, &mut behaviors);
     scratch.clear();
-    let keep = selector.select(&codes, &time, &piece.place, piece.first_row, scratch, tally)?;
+    let stretch = Stretch {
+        place: &piece.place,
+        first_row: piece.first_row,
+        behaviors: &behaviors,
+        range: 0..behavior.len(),
+    };
+    let keep = selector.select(&stretch, &time, scratch, tally)?;
     if scratch.len() == 0 {
         return Ok(());
     }

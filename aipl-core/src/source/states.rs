@@ -82,7 +82,6 @@ impl StateTable {
             Times::new(batch, "to", &columns.to, zone)?,
         );
         for row in 0..batch.num_rows() {
-            self.tally.rows_read += 1;
             let period = (|| {
                 let consumer = identifier(&consumers, row, Reason::NullConsumer).map_err(|reason| (reason, &columns.consumer))?;
                 let mut parts = Vec::new();
@@ -112,7 +111,11 @@ impl StateTable {
             })();
             match period {
                 Ok(period) => self.periods.push(period),
-                Err((reason, column)) => self.tally.reject(&place, first_row + row as u64, reason, column, String::new),
+                Err((reason, column)) => {
+                    // Readable rows of the table are no rows of the events; only these are told with them.
+                    self.tally.rows_read += 1;
+                    self.tally.reject(&place, first_row + row as u64, reason, column, String::new);
+                }
             }
         }
         Ok(())
@@ -173,11 +176,10 @@ impl Times {
     }
 
     fn day(&self, row: usize, zone: &Zone) -> Result<Option<i32>, Reason> {
-        let Some((times, array)) = self.0.as_ref().filter(|(_, array)| array.is_valid(row)) else {
+        let Some((times, _)) = self.0.as_ref().filter(|(_, array)| array.is_valid(row)) else {
             return Ok(None);
         };
         let raw = times.raw()[row];
-        debug_assert!(row < array.len());
         if times.kind().is_unreadable(raw) {
             return Err(Reason::UnreadableTime);
         }

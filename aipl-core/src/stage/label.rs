@@ -2,7 +2,7 @@
 
 use crate::model::program::{Counter, Program};
 use crate::timeline::History;
-use crate::timeline::partition::{PayloadLayout, class_of, day_of};
+use crate::timeline::rows::{PayloadLayout, class_of, day_of};
 
 /// Labels histories at one day; holds scratch space, one per thread.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use hashbrown::HashTable;
 
 use crate::base::IdType;
 use crate::base::id::{MAX_LOCAL, int_of_key};
-use crate::timeline::partition::{PayloadLayout, Pending, Toggle, class_of, day_of, pack, scope_of};
+use crate::timeline::rows::{PayloadLayout, Pending, Toggle, class_of, day_of, pack, scope_of};
 use crate::timeline::universe::IdStore;
 
 /// A state that a table says was on: leaf bits, scope and the closed range of days.
@@ -278,6 +278,27 @@ impl BucketTimelines {
         }
     }
 
+    /// The histories of a consumer without states.
+    fn visit_events<'a>(&'a self, consumer: u32, range: std::ops::Range<usize>, visit: &mut impl FnMut(History<'a>)) {
+        let width = self.layout.width();
+        let words = &self.words[range.clone()];
+        let mut at = 0;
+        while at < words.len() && words[at] != REPEATED {
+            let scope = scope_of(words[at]);
+            let count = words[at..].iter().take_while(|&&word| scope_of(word) == scope).count();
+            let first = range.start + at;
+            visit(History {
+                consumer,
+                scope,
+                words: &words[at..at + count],
+                payloads: &self.payloads[first * width..(first + count) * width],
+                toggles: &[],
+                spans: &[],
+            });
+            at += count;
+        }
+    }
+
     /// What stands beside each word.
     #[must_use]
     pub fn layout(&self) -> PayloadLayout {
@@ -290,6 +311,10 @@ impl BucketTimelines {
         let (mut toggles, mut spans) = (&self.toggles[..], &self.spans[..]);
         for (consumer, bounds) in (0u32..).zip(self.starts.windows(2)) {
             let (mut at, end) = (bounds[0] as usize, bounds[1] as usize);
+            if toggles.first().is_none_or(|(owner, _)| *owner != consumer) && spans.first().is_none_or(|(owner, _)| *owner != consumer) {
+                self.visit_events(consumer, at..end, &mut visit);
+                continue;
+            }
             let mut own_toggles = split_front(&mut toggles, |(owner, _)| *owner == consumer);
             let mut own_spans = split_front(&mut spans, |(owner, _)| *owner == consumer);
             loop {
@@ -327,13 +352,13 @@ fn split_front<'a, T>(rest: &mut &'a [T], belongs: impl Fn(&T) -> bool) -> &'a [
     front
 }
 
-/// Keeps the first (by scope, day and kind) of the rows with the same event identity.
+/// Keeps the first (by day and kind) of the rows of one scope with the same event identity.
 fn drop_repeated_events(rows: &mut Vec<(u64, &[u64])>, layout: PayloadLayout) {
     let at = layout.event_at();
     let mut seen = std::collections::HashSet::with_capacity(rows.len());
-    rows.retain(|(_, payload)| {
+    rows.retain(|(word, payload)| {
         let event = (payload[at], payload[at + 1]);
-        event == (0, 0) || seen.insert(event)
+        event == (0, 0) || seen.insert((scope_of(*word), event))
     });
 }
 

@@ -5,7 +5,9 @@
 //! Nothing in an answer depends on which worker read which row.
 
 pub mod bucket;
-pub mod partition;
+mod numbers;
+mod partition;
+pub mod rows;
 pub mod runtime;
 pub mod scan;
 pub mod scopes;

@@ -1,12 +1,10 @@
 //! The first half of a scan: event batches, spread over buckets as small integer rows.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::DataType;
 
-use crate::base::IdValue;
 use crate::base::id::{BUCKETS, bucket_of, int_key, text_key};
 use crate::event::columns::IdRef;
 use crate::event::measure::{Measure, Measures};
@@ -15,129 +13,9 @@ use crate::model::data::{Condition, Operand, ScopeKind};
 use crate::model::filter;
 use crate::model::program::Program;
 use crate::source::{EventBatch, Sink, SourceError};
+use crate::timeline::numbers::{BAD_VALUE, NO_VALUE, NOT_WANTED, Numbers};
+use crate::timeline::rows::{Classes, MAX_CLASSES, PayloadLayout, Pending, Toggle, pack};
 use crate::timeline::scopes::{ScopeNumbers, ScopeValue};
-
-/// Bits of a row's word below the scope: 17 of the day, 15 of the class.
-pub(crate) const DAY_SHIFT: u32 = 15;
-pub(crate) const SCOPE_SHIFT: u32 = 32;
-const MAX_CLASSES: usize = 1 << DAY_SHIFT;
-
-/// A row's place in time and kind: scope, day and class in one integer that sorts in this order.
-#[inline]
-pub(crate) fn pack(scope: u32, day: i32, class: u16) -> u64 {
-    u64::from(scope) << SCOPE_SHIFT | (day as u64) << DAY_SHIFT | u64::from(class)
-}
-
-/// The day of a word.
-#[inline]
-pub(crate) fn day_of(word: u64) -> i32 {
-    ((word as u32) >> DAY_SHIFT) as i32
-}
-
-/// The class of a word.
-#[inline]
-pub(crate) fn class_of(word: u64) -> usize {
-    (word & (MAX_CLASSES as u64 - 1)) as usize
-}
-
-/// The scope of a word.
-#[inline]
-pub(crate) fn scope_of(word: u64) -> u32 {
-    (word >> SCOPE_SHIFT) as u32
-}
-
-/// A change of a state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Toggle {
-    /// Scope number.
-    pub scope: u32,
-    /// When, in UTC µs.
-    pub instant: i64,
-    /// Off sorts after on, so that at the same instant leaving wins.
-    pub off: bool,
-    /// Place in [`Program::states`].
-    pub state: u8,
-    /// The day number.
-    pub day: i32,
-}
-
-/// Rows of one bucket as one worker met them. Texts of consumers stand in the same order as the rows.
-#[derive(Debug, Default)]
-pub(crate) struct Pending {
-    pub rows: Vec<(u64, u64)>,
-    pub texts: Vec<u8>,
-    pub payloads: Vec<u64>,
-    pub toggles: Vec<(u64, Toggle)>,
-    pub toggle_texts: Vec<u8>,
-}
-
-/// What stands beside a word when the model or the schema needs more than day and kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PayloadLayout {
-    /// Whether two integers of an order's identity come first.
-    pub orders: bool,
-    /// Whether two integers of the event's own identity follow.
-    pub events: bool,
-    /// How many measures come last.
-    pub sums: usize,
-}
-
-impl PayloadLayout {
-    /// Integers a row.
-    #[must_use]
-    pub fn width(self) -> usize {
-        2 * usize::from(self.orders) + 2 * usize::from(self.events) + self.sums
-    }
-
-    /// Where the event's identity begins.
-    #[must_use]
-    pub fn event_at(self) -> usize {
-        2 * usize::from(self.orders)
-    }
-
-    /// Where measures begin.
-    #[must_use]
-    pub fn sums_at(self) -> usize {
-        2 * usize::from(self.orders) + 2 * usize::from(self.events)
-    }
-}
-
-/// Numbers the different leaf masks that rows carry, for all workers of a scan.
-#[derive(Debug)]
-pub(crate) struct Classes {
-    masks: Mutex<Vec<u64>>,
-}
-
-impl Classes {
-    /// Class 0 is the row that only proves that the consumer exists.
-    pub fn new() -> Self {
-        Classes {
-            masks: Mutex::new(vec![0]),
-        }
-    }
-
-    fn number(&self, mask: u64) -> Option<u16> {
-        let mut masks = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = masks.iter().position(|known| *known == mask).or_else(|| {
-            masks.push(mask);
-            (masks.len() <= MAX_CLASSES).then(|| masks.len() - 1)
-        });
-        found.map(|class| class as u16)
-    }
-
-    /// Masks in ascending order, and for each class its place in that order: numbers that depend on the data alone.
-    pub fn settle(self) -> (Vec<u64>, Vec<u16>) {
-        let masks = self.masks.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut ordered: Vec<(u64, u16)> = masks.into_iter().zip(0..).collect();
-        ordered.sort_unstable();
-        let mut places = vec![0; ordered.len()];
-        ordered
-            .iter()
-            .zip(0..)
-            .for_each(|((_, class), place)| places[usize::from(*class)] = place);
-        (ordered.into_iter().map(|(mask, _)| mask).collect(), places)
-    }
-}
 
 /// What all workers of a scan share.
 #[derive(Debug)]
@@ -161,6 +39,8 @@ pub(crate) struct Partitioner<'a> {
     pub pending: Vec<Pending>,
     /// Masks met with their classes; a model divides events into few.
     class_cache: Vec<(u64, u16)>,
+    /// The mask asked for last; neighbors are often alike. Class 0 is the empty mask.
+    last_class: (u64, u16),
     mains: Numbers,
     categories: Numbers,
     /// Scope number of each main number met, where scopes have no category; `NOT_WANTED` where it is not wanted.
@@ -170,16 +50,13 @@ pub(crate) struct Partitioner<'a> {
     failed: Option<SourceError>,
 }
 
-const NOT_WANTED: u32 = u32::MAX;
-const NO_VALUE: u32 = u32::MAX - 1;
-const BAD_VALUE: u32 = u32::MAX - 2;
-
 impl<'a> Partitioner<'a> {
     pub fn new(plan: &'a Plan<'a>) -> Self {
         Partitioner {
             plan,
             pending: std::iter::repeat_with(Pending::default).take(BUCKETS).collect(),
             class_cache: Vec::new(),
+            last_class: (0, 0),
             mains: Numbers::default(),
             categories: Numbers::default(),
             singles: Vec::new(),
@@ -274,6 +151,14 @@ impl<'a> Partitioner<'a> {
     }
 
     fn class(&mut self, mask: u64) -> u16 {
+        if self.last_class.0 == mask {
+            return self.last_class.1;
+        }
+        self.last_class = (mask, self.find_class(mask));
+        self.last_class.1
+    }
+
+    fn find_class(&mut self, mask: u64) -> u16 {
         if let Some((_, class)) = self.class_cache.iter().find(|(known, _)| *known == mask) {
             return *class;
         }
@@ -338,9 +223,6 @@ impl<'a> Partitioner<'a> {
     }
 
     fn pair(&mut self, main: u32, category: u32) -> u32 {
-        if matches!(main, NO_VALUE | BAD_VALUE) {
-            return main;
-        }
         *self.pairs.entry((main, category)).or_insert_with(|| {
             let category = (category != NO_VALUE).then(|| self.categories.values[category as usize].clone());
             self.plan
@@ -353,40 +235,39 @@ impl<'a> Partitioner<'a> {
         })
     }
 
-    /// Drops rows without an acceptable brand, and (of a store model) those without a store.
-    fn check_scopes(&self, batch: &EventBatch<'_>, scopes: &mut [u32], alive: &mut [bool], tally: &mut Tally) -> Result<(), SourceError> {
-        let schema = self.plan.schema;
-        let store = self.plan.program.scope == ScopeKind::Store;
-        let brands = if store { self.id_column(batch, "brand")? } else { None };
-        for (row, scope) in scopes.iter_mut().enumerate() {
-            if !alive[row] {
-                continue;
-            }
-            let reason = match (&brands, *scope) {
-                (Some(brands), _) => match brands.get(row) {
-                    IdRef::Null => Some(Reason::NullScope),
-                    IdRef::Bad(reason) => Some(reason),
-                    IdRef::Int(_) | IdRef::Text(_) => None,
-                },
-                (None, NO_VALUE) if !store => Some(Reason::NullScope),
-                (None, _) => None,
-            };
-            let reason = reason.or((*scope == BAD_VALUE).then_some(Reason::IdTooLong));
-            if let Some(reason) = reason {
-                alive[row] = false;
-                tally.reject(
-                    batch.place,
-                    batch.rows[row],
-                    reason,
-                    schema
-                        .column(if store && brands.is_none() { "store" } else { "brand" })
-                        .unwrap_or_default(),
-                    String::new,
-                );
-            } else if *scope == NO_VALUE {
-                *scope = NOT_WANTED;
-            }
+    /// Rows without a brand, or with a label that is no acceptable identifier, are counted and dropped; rows that merely have no
+    /// store or category count for no scope.
+    fn check_labels(&self, batch: &EventBatch<'_>, scopes: &mut [u32], alive: &mut [bool], tally: &mut Tally) -> Result<(), SourceError> {
+        let (scope, layout) = (self.plan.program.scope, self.plan.layout);
+        let more = [
+            (scope == ScopeKind::Category, "category"),
+            (scope == ScopeKind::Store, "store"),
+            (layout.orders, "order_id"),
+            (layout.events, "event_id"),
+        ];
+        let odd = scopes.iter().any(|scope| matches!(*scope, NO_VALUE | BAD_VALUE));
+        if !odd && more.iter().all(|(wanted, _)| !wanted) {
+            return Ok(());
         }
+        let roles = std::iter::once("brand").chain(more.into_iter().filter(|(wanted, _)| *wanted).map(|(_, role)| role));
+        for role in roles {
+            let Some(column) = self.id_column(batch, role)? else { continue };
+            let name = self.plan.schema.column(role).unwrap_or_default();
+            column.for_each(|row, id| {
+                let reason = match id {
+                    IdRef::Null if role == "brand" => Reason::NullScope,
+                    IdRef::Bad(reason) => reason,
+                    _ => return,
+                };
+                if std::mem::replace(&mut alive[row], false) {
+                    tally.reject(batch.place, batch.rows[row], reason, name, String::new);
+                }
+            });
+        }
+        scopes
+            .iter_mut()
+            .filter(|scope| matches!(**scope, NO_VALUE | BAD_VALUE))
+            .for_each(|scope| *scope = NOT_WANTED);
         Ok(())
     }
 
@@ -435,7 +316,7 @@ impl Sink for Partitioner<'_> {
             .ok_or_else(|| SourceError::Sink("the consumer column was not decoded".to_owned()))?;
         let mut alive = vec![true; batch.rows.len()];
         let mut scopes = self.scope_numbers(batch)?;
-        self.check_scopes(batch, &mut scopes, &mut alive, tally)?;
+        self.check_labels(batch, &mut scopes, &mut alive, tally)?;
         self.check_measures(batch, &mut alive, tally)?;
         let masks = self.masks(batch);
         let classes: Vec<u16> = masks.iter().map(|&mask| self.class(mask)).collect();
@@ -505,84 +386,16 @@ fn push_text(texts: &mut Vec<u8>, id: IdRef<'_>) {
     }
 }
 
-/// One worker's numbering of the values of a label column.
-#[derive(Debug, Default)]
-struct Numbers {
-    values: Vec<IdValue>,
-    texts: HashMap<String, u32>,
-    ints: HashMap<i64, u32>,
-    /// The numbers of the last dictionary met: batches of a row group share one.
-    dictionary: Option<(ArrayRef, Arc<Vec<u32>>)>,
-}
-
-impl Numbers {
-    fn number(&mut self, id: IdRef<'_>) -> u32 {
-        let next = self.values.len() as u32;
-        let number = match id {
-            IdRef::Null => return NO_VALUE,
-            IdRef::Bad(_) => return BAD_VALUE,
-            IdRef::Int(value) => *self.ints.entry(value).or_insert(next),
-            IdRef::Text(text) => match self.texts.get(text) {
-                Some(number) => *number,
-                None => {
-                    self.texts.insert(text.to_owned(), next);
-                    next
-                }
-            },
-        };
-        if number == next {
-            self.values.extend(id.to_value());
-        }
-        number
-    }
-
-    fn of_column(&mut self, column: &IdColumn) -> Vec<u32> {
-        let mut numbers = Vec::with_capacity(column.len());
-        if let IdColumn::Dictionary { keys, array, values } = column {
-            let of_value = self.of_dictionary(array, values);
-            let number = |row: usize| {
-                if array.is_null(row) || of_value.is_empty() {
-                    NO_VALUE
-                } else {
-                    of_value[keys[row]]
-                }
-            };
-            if array.null_count() == 0 && !of_value.is_empty() {
-                numbers.extend(keys.iter().map(|&key| of_value[key]));
-            } else {
-                numbers.extend((0..array.len()).map(number));
-            }
-        } else {
-            column.for_each(|_, id| numbers.push(self.number(id)));
-        }
-        numbers
-    }
-
-    fn of_dictionary(&mut self, array: &ArrayRef, values: &IdColumn) -> Arc<Vec<u32>> {
-        let dictionary = array.as_any_dictionary_opt().map(|dictionary| dictionary.values().clone());
-        if let (Some(now), Some((known, numbers))) = (&dictionary, &self.dictionary)
-            && now.to_data().ptr_eq(&known.to_data())
-        {
-            return numbers.clone();
-        }
-        let mut numbers = Vec::with_capacity(values.len());
-        values.for_each(|_, id| numbers.push(self.number(id)));
-        let numbers = Arc::new(numbers);
-        self.dictionary = dictionary.map(|values| (values, numbers.clone()));
-        numbers
-    }
-}
-
 /// Measure columns that must be decoded to know whether a row is acceptable.
-pub(crate) fn measures_to_check(schema: &EventSchema, type_of: impl Fn(&str) -> Option<DataType>) -> Vec<String> {
-    crate::event::schema::MEASURE_FIELDS
-        .into_iter()
-        .filter(|role| {
-            schema
-                .column(role)
-                .and_then(&type_of)
-                .is_some_and(|data_type| Measures::can_be_bad(&data_type))
-        })
-        .map(str::to_owned)
-        .collect()
+pub(crate) fn measures_to_check(schema: &EventSchema, program: &Program, type_of: impl Fn(&str) -> Option<DataType>) -> Vec<String> {
+    let standard = crate::event::schema::MEASURE_FIELDS.into_iter().map(str::to_owned);
+    let mut roles: Vec<String> = standard.chain(program.sums.iter().cloned()).collect();
+    roles.dedup();
+    roles.retain(|role| {
+        schema
+            .column(role)
+            .and_then(&type_of)
+            .is_some_and(|data_type| Measures::can_be_bad(&data_type))
+    });
+    roles
 }

@@ -37,7 +37,10 @@ impl Progress {
         self.canceled.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn expect(&self, rows: u64) {
+    /// Begins a question: nothing done yet, nobody has asked to stop.
+    pub(crate) fn begin(&self, rows: u64) {
+        self.rows_done.store(0, Ordering::Relaxed);
+        self.canceled.store(false, Ordering::Relaxed);
         self.rows_total.store(rows, Ordering::Relaxed);
     }
 

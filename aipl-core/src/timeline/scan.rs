@@ -1,7 +1,7 @@
 //! One pass over a source: read on all threads, spread over buckets, put in order, fold.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,12 @@ use crate::base::{Day, IdType, IdValue};
 use crate::event::{BehaviorDecoder, EventSchema, Tally};
 use crate::model::data::ScopeKind;
 use crate::model::program::Program;
+use crate::source::error::guard;
 use crate::source::select::{Selector, Survivors, select_batch};
 use crate::source::{Events, OnError, Piece, Pieces, Request, SourceError, StatePeriod};
 use crate::timeline::bucket::{Assembly, BucketTimelines, KeyedSpan, NO_STATE, StateSpan, TooManyConsumers};
-use crate::timeline::partition::{Classes, Partitioner, PayloadLayout, Pending, Plan, measures_to_check};
+use crate::timeline::partition::{Partitioner, Plan, measures_to_check};
+use crate::timeline::rows::{Classes, PayloadLayout, Pending};
 use crate::timeline::runtime::{Progress, Runtime};
 use crate::timeline::scopes::{ScopeNumbers, ScopeValue};
 use crate::timeline::universe::{IdStore, Universe};
@@ -101,13 +103,13 @@ pub fn scan<R: Send>(
             events: schema.column("event_id").is_some(),
             sums: question.program.sums.len(),
         },
-        checked_measures: measures_to_check(schema, type_of),
+        checked_measures: measures_to_check(schema, question.program, type_of),
         scopes: ScopeNumbers::new(question.scopes),
         classes: Classes::new(),
         keep: question.keep,
     };
     let request = request(events, question, &plan);
-    runtime.progress().expect(events.source().rows().unwrap_or(0));
+    runtime.progress().begin(events.source().rows().unwrap_or(0));
     let (parts, mut tally) = read(events, &request, &plan, runtime)?;
     tally.rows_total = events.source().rows().unwrap_or(tally.rows_read + tally.rows_skipped);
     let spans = table_spans(events, question, &plan.scopes, &mut tally);
@@ -276,10 +278,12 @@ struct Watched<'a, 'b> {
 }
 
 impl crate::source::Sink for Watched<'_, '_> {
+    fn checkpoint(&self) -> Result<(), SourceError> {
+        if self.stop.now() { Err(SourceError::Canceled) } else { Ok(()) }
+    }
+
     fn accept(&mut self, batch: &crate::source::EventBatch<'_>, tally: &mut Tally) -> Result<(), SourceError> {
-        if self.stop.now() {
-            return Err(SourceError::Canceled);
-        }
+        self.checkpoint()?;
         self.partitioner.accept(batch, tally)
     }
 }
@@ -302,7 +306,7 @@ fn read_sequence(
             for piece in pieces {
                 match piece {
                     Ok(piece) => {
-                        if stop.now() || sender.send(piece).is_err() {
+                        if !hand_out(&sender, piece, runtime, stop) {
                             break;
                         }
                     }
@@ -323,6 +327,26 @@ fn read_sequence(
     refused.map_or(Ok(shares), |error| Err(error.into()))
 }
 
+/// Gives a piece to the workers, polling while they are busy; `false` once the question should stop.
+fn hand_out(sender: &SyncSender<Piece>, mut piece: Piece, runtime: &Runtime<'_>, stop: &Stop<'_>) -> bool {
+    let mut waited = Duration::ZERO;
+    while !stop.now() {
+        match sender.try_send(piece) {
+            Ok(()) => return true,
+            Err(TrySendError::Disconnected(_)) => return false,
+            Err(TrySendError::Full(back)) => piece = back,
+        }
+        let pause = Duration::from_micros(200);
+        std::thread::sleep(pause);
+        waited += pause;
+        if waited > Duration::from_millis(50) {
+            runtime.poll();
+            waited = Duration::ZERO;
+        }
+    }
+    false
+}
+
 fn take_pieces(receiver: &Mutex<Receiver<Piece>>, request: &Request, plan: &Plan<'_>, stop: &Stop<'_>) -> Share {
     let (mut partitioner, mut tally) = (Partitioner::new(plan), Tally::default());
     let (mut selector, mut scratch) = (Selector::new(request), Survivors::default());
@@ -335,8 +359,16 @@ fn take_pieces(receiver: &Mutex<Receiver<Piece>>, request: &Request, plan: &Plan
         if refused.is_some() || stop.now() {
             continue;
         }
-        tally.bytes += piece.batch.get_array_memory_size() as u64;
-        match select_batch(request, &piece, &mut selector, &mut scratch, &mut partitioner, &mut tally) {
+        tally.bytes += piece
+            .batch
+            .columns()
+            .iter()
+            .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0) as u64)
+            .sum::<u64>();
+        let taken = guard(&piece.place, "Arrow stream", || {
+            select_batch(request, &piece, &mut selector, &mut scratch, &mut partitioner, &mut tally)
+        });
+        match taken {
             Ok(()) => stop.progress.advance(piece.batch.num_rows() as u64),
             Err(error) => {
                 stop.failed.store(true, Ordering::Relaxed);
@@ -352,6 +384,7 @@ fn table_spans(events: &Events, question: &Question<'_>, scopes: &ScopeNumbers, 
     let mut buckets: Vec<Vec<KeyedSpan>> = std::iter::repeat_with(Vec::new).take(BUCKETS).collect();
     let id_type = events.id_type("consumer");
     for table in events.states() {
+        // Rejected rows of the table are told with the others; its readable rows are no rows of the source.
         tally.merge(table.tally.clone());
         for period in &table.periods {
             // A state that no rule asks for, or that ended earlier, still proves that the pair exists.

@@ -71,7 +71,7 @@ pub fn labels(model: &StageModel, events: &[Event], periods: &[Period], day: i32
     labels
 }
 
-/// One event per consumer and event id: the first by scope and day.
+/// One event per consumer, scope and event id: the first by day.
 fn drop_repeats<'a>(model: &StageModel, events: &'a [Event]) -> Vec<&'a Event> {
     let mut ordered: Vec<&Event> = events.iter().collect();
     ordered.sort_by_key(|event| (scope(model, event).is_none(), scope(model, event), event.day));
@@ -80,7 +80,7 @@ fn drop_repeats<'a>(model: &StageModel, events: &'a [Event]) -> Vec<&'a Event> {
         event
             .event_id
             .as_ref()
-            .is_none_or(|id| seen.insert((event.consumer.clone(), id.clone())))
+            .is_none_or(|id| seen.insert((event.consumer.clone(), scope(model, event), id.clone())))
     });
     ordered
 }
