@@ -24,6 +24,8 @@ use crate::source::{Plan, Request, Sink, Source, SourceError};
 const FORMAT: &str = "Parquet";
 /// Rows decoded at a time: large enough to amortize, small enough for the cache.
 const BATCH_ROWS: usize = 16_384;
+/// Selected rows handed over at a time. Far more rows are decoded to find them, and those should stay in the cache.
+const SELECTED_ROWS: usize = 2_048;
 
 /// Parquet files as a source; the unit of parallel work is a row group.
 #[derive(Debug)]
@@ -226,7 +228,7 @@ impl GroupReader<'_> {
             self.request.decoder.read(&constant.column(rows), &mut behaviors);
             return Ok(behaviors);
         }
-        for batch in self.columns(&[name], None, tally)? {
+        for batch in self.columns(&[name], None, BATCH_ROWS, tally)? {
             sink.checkpoint()?;
             self.request
                 .decoder
@@ -256,7 +258,7 @@ impl GroupReader<'_> {
         let batches: Box<dyn Iterator<Item = Result<ArrayRef, arrow::error::ArrowError>>> = match self.data.constant(name) {
             Some(constant) => Box::new(std::iter::once(Ok(constant.column(group_rows)))),
             None => Box::new(
-                self.columns(&[name], pages.map(RowSelection::from), tally)?
+                self.columns(&[name], pages.map(RowSelection::from), BATCH_ROWS, tally)?
                     .map(|batch| batch.map(|batch| batch.column(0).clone())),
             ),
         };
@@ -312,7 +314,7 @@ impl GroupReader<'_> {
         if wanted.is_empty() {
             return survivors.give(0, &self.data.name, &self.complete(None, survivors.len())?, sink, tally);
         }
-        for batch in self.columns(&wanted, Some(RowSelection::from_boolean_buffer(keep)), tally)? {
+        for batch in self.columns(&wanted, Some(RowSelection::from_boolean_buffer(keep)), SELECTED_ROWS, tally)? {
             let batch = batch.map_err(|error| self.malformed(error))?;
             let rows = batch.num_rows();
             survivors.give(given, &self.data.name, &self.complete(Some(&batch), rows)?, sink, tally)?;
@@ -346,7 +348,13 @@ impl GroupReader<'_> {
         .map_err(|error| self.malformed(error))
     }
 
-    fn columns(&self, names: &[&str], selection: Option<RowSelection>, tally: &mut Tally) -> Result<ParquetRecordBatchReader, SourceError> {
+    fn columns(
+        &self,
+        names: &[&str],
+        selection: Option<RowSelection>,
+        batch_rows: usize,
+        tally: &mut Tally,
+    ) -> Result<ParquetRecordBatchReader, SourceError> {
         let metadata = &self.open.metadata;
         let fields = metadata.schema().fields();
         let roots: Vec<usize> = names
@@ -362,7 +370,7 @@ impl GroupReader<'_> {
         let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), metadata.clone())
             .with_row_groups(vec![self.group])
             .with_projection(mask)
-            .with_batch_size(BATCH_ROWS);
+            .with_batch_size(batch_rows);
         if let Some(selection) = selection {
             builder = builder.with_row_selection(selection);
         }
