@@ -157,7 +157,7 @@ fn write_files(folder: &Path, events: &[Event]) {
         .set_max_row_group_row_count(Some(8))
         .set_data_page_row_count_limit(3)
         .set_write_batch_size(1)
-        .set_dictionary_enabled(events.len() % 2 == 0)
+        .set_dictionary_enabled(events.len().is_multiple_of(2))
         .build();
     let create = |name: &str| File::create(folder.join(name)).expect("creates");
     let mut parquet = ArrowWriter::try_new(create("events.parquet"), rows.schema(), Some(properties)).expect("writer");

@@ -75,6 +75,7 @@ impl PyEvents {
         scan(py, raise_rejected, || Events::new(Arc::new(source), schema.inner.clone(), zone))
     }
 
+    #[allow(clippy::too_many_arguments, reason = "the Python signature, where each has a name")]
     fn with_states(
         &self,
         py: Python<'_>,

@@ -74,10 +74,11 @@ pub fn set_num_threads(py: Python<'_>, n: usize) -> PyResult<()> {
 fn pool(py: Python<'_>) -> PyResult<Arc<ThreadPool>> {
     let mut state = POOL.lock().unwrap_or_else(PoisonError::into_inner);
     let (threads, process) = (wanted(py, &mut state)?, std::process::id());
-    if let Some(built) = &state.built {
-        if built.process == process && built.pool.current_num_threads() == threads {
-            return Ok(built.pool.clone());
-        }
+    if let Some(built) = &state.built
+        && built.process == process
+        && built.pool.current_num_threads() == threads
+    {
+        return Ok(built.pool.clone());
     }
     let fresh =
         build_pool(threads).map_err(|error| exception(py, "AiplError", &format!("{threads} threads cannot be started: {error}")))?;

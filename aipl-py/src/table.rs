@@ -27,7 +27,7 @@ pub struct PyTable {
 enum Rows {
     Batch(RecordBatch),
     Labels {
-        snapshot: Snapshot,
+        snapshot: Box<Snapshot>,
         scope: Option<ScopeValue>,
         count: usize,
         schema: SchemaRef,
@@ -50,7 +50,7 @@ impl PyTable {
         let count = usize::try_from(count).unwrap_or_default();
         Ok(PyTable {
             rows: Rows::Labels {
-                snapshot: snapshot.clone(),
+                snapshot: Box::new(snapshot.clone()),
                 scope,
                 count,
                 schema,

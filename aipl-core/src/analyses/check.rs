@@ -36,7 +36,7 @@ pub fn validate(events: &Events, runtime: &Runtime<'_>) -> Result<Report, ScanEr
 /// A model to which every event matters.
 fn everything(schema: &EventSchema) -> StageModel {
     let leaf = |min| {
-        Rule::Leaf(Leaf {
+        Rule::Any(vec![Rule::Leaf(Leaf {
             behaviors: schema.vocabulary(),
             days: None,
             count: Count::Events,
@@ -44,7 +44,7 @@ fn everything(schema: &EventSchema) -> StageModel {
             max: None,
             conditions: Vec::new(),
             provenance: Default::default(),
-        })
+        })])
     };
     let stage = |code: &str, min| Stage {
         code: code.to_owned(),

@@ -40,7 +40,7 @@ pub struct Toggle {
     pub instant: i64,
     /// Off sorts after on, so that at the same instant leaving wins.
     pub off: bool,
-    /// Place in [`Program::states`].
+    /// Place in [`Program::states`](crate::model::Program::states).
     pub state: u8,
     /// The day number.
     pub day: i32,
