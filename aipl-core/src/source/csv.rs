@@ -107,10 +107,7 @@ fn read_header(file: &DataFile, options: CsvOptions) -> Result<Vec<String>, Sour
 
 impl Source for CsvSource {
     fn name(&self) -> String {
-        match self.list.files.as_slice() {
-            [one] => one.name.to_string(),
-            many => format!("{} CSV files", many.len()),
-        }
+        self.list.title(FORMAT)
     }
 
     fn columns(&self) -> SchemaRef {

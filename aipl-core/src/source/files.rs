@@ -78,6 +78,15 @@ impl FileList {
         Ok(FileList { files })
     }
 
+    /// The one file's name, or how many files there are.
+    #[must_use]
+    pub fn title(&self, format: &str) -> String {
+        match self.files.as_slice() {
+            [one] => one.name.to_string(),
+            many => format!("{} {format} files", many.len()),
+        }
+    }
+
     /// Paths, sizes and times of change.
     #[must_use]
     pub fn fingerprint(&self) -> String {

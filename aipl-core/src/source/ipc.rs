@@ -8,11 +8,11 @@ use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::{FileReader, StreamReader};
 use arrow::record_batch::RecordBatch;
 
-use crate::event::{EventSchema, Tally};
+use crate::event::EventSchema;
 use crate::source::error::guard;
 use crate::source::files::{DataFile, FileList, join_schemas};
 use crate::source::ipc_sizes::oversized;
-use crate::source::{Piece, Plan, Request, Sink, Source, SourceError};
+use crate::source::{Piece, Plan, Request, Source, SourceError};
 
 const FORMAT: &str = "Arrow IPC";
 const PIECE_ROWS: usize = 1 << 16;
@@ -86,10 +86,7 @@ fn open_file(file: &DataFile, wanted: Option<&[&str]>) -> Result<(SchemaRef, Bat
 
 impl Source for IpcSource {
     fn name(&self) -> String {
-        match self.list.files.as_slice() {
-            [one] => one.name.to_string(),
-            many => format!("{} Arrow IPC files", many.len()),
-        }
+        self.list.title(FORMAT)
     }
 
     fn columns(&self) -> SchemaRef {
@@ -107,10 +104,6 @@ impl Source for IpcSource {
     fn plan<'a>(&'a self, request: &'a Request) -> Result<Plan<'a>, SourceError> {
         let pieces = self.list.files.iter().flat_map(move |file| FilePieces::new(file, request));
         Ok(Plan::Sequence(Box::new(pieces)))
-    }
-
-    fn read_split(&self, _: usize, _: &Request, _: &mut dyn Sink, _: &mut Tally) -> Result<(), SourceError> {
-        Ok(())
     }
 }
 

@@ -7,9 +7,8 @@ use arrow::array::Array;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchReader};
 
-use crate::event::Tally;
 use crate::source::error::guard;
-use crate::source::{Piece, Plan, Request, Sink, Source, SourceError};
+use crate::source::{Piece, Plan, Request, Source, SourceError};
 
 /// Rows of a large batch that are handed to a worker at a time.
 const PIECE_ROWS: usize = 1 << 16;
@@ -98,10 +97,6 @@ impl Source for StreamSource {
             offset: 0,
             next_row: 0,
         })))
-    }
-
-    fn read_split(&self, _: usize, _: &Request, _: &mut dyn Sink, _: &mut Tally) -> Result<(), SourceError> {
-        Ok(())
     }
 }
 

@@ -68,9 +68,11 @@ pub trait Source: Send + Sync + fmt::Debug {
     /// # Errors
     /// What opening the source refuses.
     fn plan<'a>(&'a self, request: &'a Request) -> Result<Plan<'a>, SourceError>;
-    /// Reads one split into a sink.
+    /// Reads one split into a sink; a source that hands out a sequence has none.
     ///
     /// # Errors
     /// What decoding refuses, naming the file.
-    fn read_split(&self, split: usize, request: &Request, sink: &mut dyn Sink, tally: &mut Tally) -> Result<(), SourceError>;
+    fn read_split(&self, _split: usize, _request: &Request, _sink: &mut dyn Sink, _tally: &mut Tally) -> Result<(), SourceError> {
+        Ok(())
+    }
 }

@@ -142,10 +142,7 @@ fn hinted_schema(noted: &SchemaRef, schema: &EventSchema) -> SchemaRef {
 
 impl Source for ParquetSource {
     fn name(&self) -> String {
-        match self.list.files.as_slice() {
-            [one] => one.name.to_string(),
-            many => format!("{} Parquet files", many.len()),
-        }
+        self.list.title(FORMAT)
     }
 
     fn columns(&self) -> SchemaRef {

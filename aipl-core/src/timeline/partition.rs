@@ -36,7 +36,9 @@ pub(crate) struct Plan<'a> {
 /// One worker's half-sorted rows.
 pub(crate) struct Partitioner<'a> {
     plan: &'a Plan<'a>,
-    pub pending: Vec<Pending>,
+    /// Rows by bucket, apart from all that few rows have: the ends of 256 lists are then together in the nearest cache.
+    rows: Vec<Vec<(u64, u64)>>,
+    rest: Vec<Pending>,
     /// Masks met with their classes; a model divides events into few.
     class_cache: Vec<(u64, u16)>,
     /// The mask asked for last; neighbors are often alike. Class 0 is the empty mask.
@@ -54,7 +56,8 @@ impl<'a> Partitioner<'a> {
     pub fn new(plan: &'a Plan<'a>) -> Self {
         Partitioner {
             plan,
-            pending: std::iter::repeat_with(Pending::default).take(BUCKETS).collect(),
+            rows: vec![Vec::new(); BUCKETS],
+            rest: std::iter::repeat_with(Pending::default).take(BUCKETS).collect(),
             class_cache: Vec::new(),
             last_class: (0, 0),
             mains: Numbers::default(),
@@ -63,6 +66,12 @@ impl<'a> Partitioner<'a> {
             pairs: HashMap::new(),
             failed: None,
         }
+    }
+
+    /// What was met, by bucket.
+    pub fn into_pending(self) -> Vec<Pending> {
+        let joined = self.rows.into_iter().zip(self.rest);
+        joined.map(|(rows, rest)| Pending { rows, ..rest }).collect()
     }
 
     fn column<'b>(&self, batch: &'b EventBatch<'_>, role: &str) -> Option<&'b ArrayRef> {
@@ -323,7 +332,7 @@ impl Sink for Partitioner<'_> {
         let payloads = self.payloads(batch)?;
         let (plan, width) = (self.plan, self.plan.layout.width());
         let consumer_column = plan.schema.column("consumer").unwrap_or_default();
-        let pending = &mut self.pending;
+        let (rows, rest) = (&mut self.rows, &mut self.rest);
         let mut kept = 0;
         consumers.for_each(|row, id| {
             let key = match id {
@@ -352,12 +361,14 @@ impl Sink for Partitioner<'_> {
             if !plan.keep {
                 return;
             }
-            let bucket = &mut pending[bucket_of(key)];
+            let bucket = bucket_of(key);
             if masks[row] != 0 || toggle.is_none() {
-                bucket.rows.push((key, pack(scopes[row], batch.days[row], classes[row])));
-                push_text(&mut bucket.texts, id);
+                rows[bucket].push((key, pack(scopes[row], batch.days[row], classes[row])));
+                if let IdRef::Text(text) = id {
+                    push_text(&mut rest[bucket].texts, text);
+                }
                 if width > 0 {
-                    bucket.payloads.extend_from_slice(&payloads[row * width..(row + 1) * width]);
+                    rest[bucket].payloads.extend_from_slice(&payloads[row * width..(row + 1) * width]);
                 }
             }
             if let Some(toggle) = toggle {
@@ -368,8 +379,10 @@ impl Sink for Partitioner<'_> {
                     state: toggle.state,
                     day: batch.days[row],
                 };
-                bucket.toggles.push((key, toggle));
-                push_text(&mut bucket.toggle_texts, id);
+                rest[bucket].toggles.push((key, toggle));
+                if let IdRef::Text(text) = id {
+                    push_text(&mut rest[bucket].toggle_texts, text);
+                }
             }
         });
         tally.rows_kept += kept;
@@ -379,11 +392,9 @@ impl Sink for Partitioner<'_> {
 
 /// Appends a text with its length; integers need none, their key is the identifier.
 #[inline]
-fn push_text(texts: &mut Vec<u8>, id: IdRef<'_>) {
-    if let IdRef::Text(text) = id {
-        texts.extend_from_slice(&(text.len() as u16).to_le_bytes());
-        texts.extend_from_slice(text.as_bytes());
-    }
+fn push_text(texts: &mut Vec<u8>, text: &str) {
+    texts.extend_from_slice(&(text.len() as u16).to_le_bytes());
+    texts.extend_from_slice(text.as_bytes());
 }
 
 /// Measure columns that must be decoded to know whether a row is acceptable.

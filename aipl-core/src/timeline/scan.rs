@@ -268,7 +268,7 @@ fn read_splits(events: &Events, request: &Request, plan: &Plan<'_>, next: &Atomi
         events.source().read_split(split, request, &mut sink, &mut tally)?;
         stop.progress.advance(tally.rows_read + tally.rows_skipped - before);
     }
-    Ok((partitioner.pending, tally))
+    Ok((partitioner.into_pending(), tally))
 }
 
 /// A partitioner that gives up between batches when asked to.
@@ -376,7 +376,7 @@ fn take_pieces(receiver: &Mutex<Receiver<Piece>>, request: &Request, plan: &Plan
             }
         }
     }
-    refused.map_or(Ok((partitioner.pending, tally)), Err)
+    refused.map_or(Ok((partitioner.into_pending(), tally)), Err)
 }
 
 /// State periods of tables that reach into the question's days, by bucket.
