@@ -1,6 +1,6 @@
 //! The roof: every refusal of the library in one type, with the name of its kind. Nothing below imports it.
 
-use crate::analyses::SnapshotError;
+use crate::analyses::AnalysisError;
 use crate::audience::AudienceError;
 use crate::base::{DayError, ZoneError};
 use crate::event::SchemaError;
@@ -57,15 +57,17 @@ impl From<ScanError> for Error {
             ScanError::Canceled => Error::Canceled,
             ScanError::TooManyConsumers(error) => Error::Parameter(error.to_string()),
             rejected @ ScanError::Rejected { .. } => Error::Rejected(rejected),
+            other @ (ScanError::NotLoaded { .. } | ScanError::NotMapped { .. }) => Error::Parameter(other.to_string()),
         }
     }
 }
 
-impl From<SnapshotError> for Error {
-    fn from(error: SnapshotError) -> Self {
+impl From<AnalysisError> for Error {
+    fn from(error: AnalysisError) -> Self {
         match error {
-            SnapshotError::Model(error) => error.into(),
-            SnapshotError::Scan(error) => error.into(),
+            AnalysisError::Model(error) => error.into(),
+            AnalysisError::Scan(error) => error.into(),
+            AnalysisError::Audience(error) => error.into(),
             other => Error::Parameter(other.to_string()),
         }
     }

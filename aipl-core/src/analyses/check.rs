@@ -2,11 +2,10 @@
 
 use crate::analyses::outcome::Report;
 use crate::base::Day;
-use crate::event::EventSchema;
-use crate::model::{Count, Leaf, ModelError, Operand, Rule, ScopeKind, Stage, StageModel, compile};
+use crate::model::{ModelError, compile, everything};
 use crate::source::Events;
 use crate::timeline::scan::ScanError;
-use crate::timeline::{Question, Runtime, scan};
+use crate::timeline::{Question, Runtime, fold};
 
 /// Checks every row: behavior, time, consumer, brand and measures. Nothing is kept but the account.
 ///
@@ -18,50 +17,14 @@ pub fn validate(events: &Events, runtime: &Runtime<'_>) -> Result<Report, ScanEr
     let unreadable = |error: ModelError| ScanError::Source(crate::source::SourceError::Sink(error.to_string()));
     let program = compile(&everything(events.schema()), events.schema()).map_err(unreadable)?;
     let question = Question {
-        program: &program,
-        first: Day::MIN,
-        last: Day::MAX,
-        scopes: None,
         keep: false,
+        ..Question::new(&program, Day::MIN, Day::MAX)
     };
-    let scanned = scan(events, &question, runtime, |_, _| ())?;
+    let about = fold(events, &question, runtime, |_| ())?.about;
     Ok(Report {
-        tally: scanned.tally,
+        tally: about.tally,
         notes: Vec::new(),
-        elapsed: scanned.elapsed,
+        elapsed: about.elapsed,
         threads: runtime.threads(),
     })
-}
-
-/// A model to which every event matters.
-fn everything(schema: &EventSchema) -> StageModel {
-    let leaf = |min| {
-        Rule::Any(vec![Rule::Leaf(Leaf {
-            behaviors: schema.vocabulary(),
-            days: None,
-            count: Count::Events,
-            min: Operand::Int(min),
-            max: None,
-            conditions: Vec::new(),
-            provenance: Default::default(),
-        })])
-    };
-    let stage = |code: &str, min| Stage {
-        code: code.to_owned(),
-        name: code.to_owned(),
-        name_zh: None,
-        rule: leaf(min),
-        provenance: Default::default(),
-    };
-    StageModel {
-        id: "everything".to_owned(),
-        version: 1,
-        title: None,
-        title_zh: None,
-        notes: None,
-        scope: ScopeKind::Brand,
-        brand_wide_touchpoints: None,
-        verified: Default::default(),
-        stages: vec![stage("seen", 1), stage("again", 2)],
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchReader, StringArray, StringBuilder};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, RecordBatchReader, StringArray, StringBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
@@ -113,4 +113,32 @@ pub(crate) fn scope_array(scopes: &[ScopeValue], kind: IdType, places: impl Exac
 /// A column of stage codes by their places.
 pub(crate) fn stage_array(model: &StageModel, places: impl ExactSizeIterator<Item = usize>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(places.map(|place| model.stages[place].code.as_str())))
+}
+
+/// The word for "in no stage".
+pub const OUT: &str = "out";
+
+/// The code of a label: `out`, or a stage's.
+pub(crate) fn label_code(model: &StageModel, label: usize) -> &str {
+    if label == 0 { OUT } else { &model.stages[label - 1].code }
+}
+
+/// A column of stage codes or `out` by label.
+pub(crate) fn label_array(model: &StageModel, labels: impl Iterator<Item = usize>) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(labels.map(|label| label_code(model, label))))
+}
+
+/// A column of counts.
+pub(crate) fn counts(values: impl Iterator<Item = i64>) -> ArrayRef {
+    Arc::new(Int64Array::from_iter_values(values))
+}
+
+/// Percents of a base; null where there is none, or nobody is in it.
+pub(crate) fn percents(values: impl Iterator<Item = (i64, Option<i64>)>) -> ArrayRef {
+    Arc::new(Float64Array::from_iter(values.map(|(count, base)| percent(count, base))))
+}
+
+/// Percent of a base; nothing where there is none, or nobody is in it.
+pub(crate) fn percent(count: i64, base: Option<i64>) -> Option<f64> {
+    base.filter(|base| *base > 0).map(|base| 100.0 * count as f64 / base as f64)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use serde_json::{Value, json};
 
 use crate::event::{Example, Tally};
@@ -17,6 +18,17 @@ pub struct Report {
     pub elapsed: Duration,
     /// Threads it ran on.
     pub threads: usize,
+}
+
+/// A table with its account, and how to ask for it again.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The rows.
+    pub table: RecordBatch,
+    /// The account of the events' rows.
+    pub report: Report,
+    /// Function, parameters, model and source, as plain data.
+    pub recipe: Value,
 }
 
 /// Rows by fate; `total` is the sum of the others.

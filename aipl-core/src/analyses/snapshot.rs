@@ -9,52 +9,21 @@ use arrow::array::{Int64Array, RecordBatch};
 use roaring::RoaringBitmap;
 use serde_json::{Value, json};
 
+use crate::analyses::asked::{AnalysisError, Asked, find_scope};
 use crate::analyses::labels::{LabelReader, scope_array, stage_array};
 use crate::analyses::outcome::Report;
 use crate::audience::Audience;
-use crate::base::suggest::hint;
 use crate::base::{ConsumerIdx, Day, IdType};
-use crate::model::{ModelError, Program, ScopeKind, StageModel, compile};
-use crate::source::Events;
+use crate::model::{Program, StageModel};
 use crate::stage::Labeler;
-use crate::timeline::scan::ScanError;
-use crate::timeline::scopes::{ScopeValue, scope_hint};
-use crate::timeline::{BucketTimelines, Question, Runtime, Universe, scan};
+use crate::timeline::scopes::ScopeValue;
+use crate::timeline::{Bucket, Folded, Runtime, Timelines, Universe, fold};
 
 /// Optional parameters of [`snapshot`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SnapshotParams {
     /// Only these scopes; `None` takes every scope that an event or state could still count for on the day.
     pub scopes: Option<Vec<ScopeValue>>,
-}
-
-/// Refusals of a snapshot.
-#[derive(Debug, thiserror::Error)]
-pub enum SnapshotError {
-    /// The model does not fit.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// The events cannot be read.
-    #[error(transparent)]
-    Scan(#[from] ScanError),
-    /// There is no such scope in the answer.
-    #[error("no scope {scope:?} in this snapshot{hint}")]
-    UnknownScope {
-        /// What was asked for.
-        scope: String,
-        /// "did you mean", ready to print.
-        hint: String,
-    },
-    /// A scope was named in a type that the data does not have.
-    #[error("scopes: {scope:?} is not a {kind} of type {expected}")]
-    ScopeType {
-        /// What was given.
-        scope: String,
-        /// `brand`, `category` or `store`.
-        kind: &'static str,
-        /// The type of the column.
-        expected: IdType,
-    },
 }
 
 /// A label of one consumer with one scope: local number (24 bits), place of the scope (32), stage + 1 (8).
@@ -102,8 +71,8 @@ pub struct Snapshot {
 /// Distinct consumers per scope and stage; each consumer is in one stage of a scope or out. Days are in the events' zone.
 ///
 /// # Errors
-/// [`SnapshotError::Model`] if the model and schema do not fit, [`SnapshotError::Scan`] for what the source refuses,
-/// [`SnapshotError::ScopeType`] for scopes of another type than the data's.
+/// [`AnalysisError::Model`] if the model and schema do not fit, [`AnalysisError::Scan`] for what the source refuses,
+/// [`AnalysisError::ScopeType`] for scopes of another type than the data's.
 ///
 /// # Cost
 /// One pass over the source; memory grows with the rows that can still count on the day.
@@ -134,69 +103,39 @@ pub struct Snapshot {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn snapshot(
-    events: &Events,
+    source: &dyn Timelines,
     model: &StageModel,
     as_of: Day,
     params: &SnapshotParams,
     runtime: &Runtime<'_>,
-) -> Result<Snapshot, SnapshotError> {
-    let program = compile(model, events.schema())?;
-    let named = params
-        .scopes
-        .as_deref()
-        .map(|scopes| convert_scopes(events, program.scope, scopes))
-        .transpose()?;
-    let question = Question {
-        program: &program,
-        first: as_of,
-        last: as_of,
-        scopes: named.as_deref(),
-        keep: true,
-    };
-    let scanned = scan(events, &question, runtime, |timelines, masks| {
-        label_bucket(timelines, masks, &program, as_of)
+) -> Result<Snapshot, AnalysisError> {
+    let asked = Asked::new(source, model, params.scopes.as_deref())?;
+    let program = &asked.program;
+    let Folded { buckets, about } = fold(source, &asked.question(as_of, as_of), runtime, |bucket| {
+        label_bucket(&bucket, program, as_of)
     })?;
-    let counts = count(&scanned.buckets, scanned.scopes.len(), program.stages);
-    let mut notes = program.unmatched.clone();
-    notes.extend(state_notes(events, &program));
-    notes.extend(unseen(&scanned.scopes, &counts, &program, named.as_deref()));
-    let recipe = json!({
-        "function": "snapshot",
-        "as_of": as_of.to_string(),
-        "scopes": params.scopes.as_ref().map(|scopes| scopes.iter().map(ToString::to_string).collect::<Vec<_>>()),
-        "model": model.to_value(),
-        "schema": events.schema().to_json(),
-        "tz": events.zone().name(),
-        "source": events.source().fingerprint(),
-        "unit": "distinct consumers per scope and stage at the close of the day",
-        "version": env!("CARGO_PKG_VERSION"),
-    });
+    let counts = count(&buckets, about.scopes.len(), program.stages);
+    let notes = unseen(&about.scopes, &counts, program, asked.named.as_deref());
+    let unit = "distinct consumers per scope and stage at the close of the day";
+    let recipe = asked.recipe("snapshot", unit, &[("as_of", json!(as_of.to_string()))]);
+    let report = asked.report(about.tally, about.elapsed, notes, runtime);
     Ok(Snapshot {
         model: Arc::new(model.clone()),
-        scopes: Arc::new(scanned.scopes),
-        universe: scanned.universe,
-        labels: Arc::new(scanned.buckets),
+        scopes: Arc::new(about.scopes),
+        universe: about.universe,
+        labels: Arc::new(buckets),
         counts,
-        scope_type: match program.scope {
-            ScopeKind::Brand => events.id_type("brand"),
-            ScopeKind::Category => IdType::Text,
-            ScopeKind::Store => events.id_type("store"),
-        },
+        scope_type: asked.scope_type(),
         as_of,
-        report: Report {
-            tally: scanned.tally,
-            notes,
-            elapsed: scanned.elapsed,
-            threads: runtime.threads(),
-        },
+        report,
         recipe,
     })
 }
 
-fn label_bucket(timelines: &BucketTimelines, masks: &[u64], program: &Program, as_of: Day) -> Vec<PackedLabel> {
-    let mut labeler = Labeler::new(program, masks, timelines.layout(), as_of.number());
+fn label_bucket(bucket: &Bucket<'_>, program: &Program, as_of: Day) -> Vec<PackedLabel> {
+    let mut labeler = Labeler::new(program, bucket.masks, bucket.timelines.layout(), as_of.number());
     let mut labels = Vec::new();
-    timelines.for_each_history(|history| {
+    bucket.timelines.for_each_history(|history| {
         let label = labeler.label(&history);
         if label != 0 {
             labels.push(PackedLabel::new(history.consumer, history.scope, label));
@@ -213,68 +152,6 @@ fn count(buckets: &[Vec<PackedLabel>], scopes: usize, stages: usize) -> Vec<i64>
         .flatten()
         .for_each(|label| counts[label.scope() * stages + label.stage()] += 1);
     counts
-}
-
-/// States that nothing can switch on, and state tables that do not fit the scope of the model, in words.
-fn state_notes(events: &Events, program: &Program) -> Vec<String> {
-    let mut notes = Vec::new();
-    let named: Vec<&str> = events
-        .states()
-        .iter()
-        .flat_map(|table| table.periods.iter().map(|period| period.state.as_str()))
-        .collect();
-    for (place, (name, _)) in program.states.iter().enumerate() {
-        let switched = program.toggles.iter().flatten().any(|toggle| usize::from(toggle.state) == place);
-        if !switched && !named.contains(&name.as_str()) {
-            let known = ["member", "fan"].into_iter().chain(named.iter().copied());
-            notes.push(format!(
-                "state {name:?}: no behavior and no state table switches it, so it is never on{}",
-                hint(name, known)
-            ));
-        }
-    }
-    let width = 1 + usize::from(program.scope == ScopeKind::Category);
-    let unfit = events
-        .states()
-        .iter()
-        .flat_map(|table| &table.periods)
-        .filter(|period| 1 + usize::from(period.scope.1.is_some()) != width)
-        .count();
-    if unfit > 0 {
-        notes.push(format!(
-            "state table: {unfit} rows do not name a {} each and are not used",
-            program.scope.name()
-        ));
-    }
-    notes
-}
-
-/// Named scopes as values of the data's types.
-fn convert_scopes(events: &Events, kind: ScopeKind, scopes: &[ScopeValue]) -> Result<Vec<ScopeValue>, SnapshotError> {
-    let main = if kind == ScopeKind::Store { "store" } else { "brand" };
-    let mut converted = Vec::with_capacity(scopes.len());
-    for scope in scopes {
-        let refuse = |kind: &'static str| SnapshotError::ScopeType {
-            scope: scope.to_string(),
-            kind,
-            expected: events.id_type(kind),
-        };
-        if scope.category.is_some() != (kind == ScopeKind::Category) {
-            return Err(refuse(kind.name()));
-        }
-        let category = scope
-            .category
-            .as_ref()
-            .map(|value| value.to_type(events.id_type("category")).ok_or_else(|| refuse("category")))
-            .transpose()?;
-        converted.push(ScopeValue {
-            main: scope.main.to_type(events.id_type(main)).ok_or_else(|| refuse(main))?,
-            category,
-        });
-    }
-    converted.sort();
-    converted.dedup();
-    Ok(converted)
 }
 
 /// Named scopes in which nobody is in a stage, in words.
@@ -334,50 +211,16 @@ impl Snapshot {
     /// The place of a scope.
     ///
     /// # Errors
-    /// [`SnapshotError::UnknownScope`] naming the nearest.
-    pub fn scope_index(&self, scope: &ScopeValue) -> Result<usize, SnapshotError> {
-        let of_type = |value: &crate::base::IdValue, like: Option<&crate::base::IdValue>| match like {
-            Some(crate::base::IdValue::Int(_)) => value.to_type(IdType::Int64),
-            Some(crate::base::IdValue::Text(_)) => value.to_type(IdType::Text),
-            None => Some(value.clone()),
-        };
-        let like = self.scopes.first();
-        let main = of_type(&scope.main, like.map(|like| &like.main));
-        let category = scope
-            .category
-            .as_ref()
-            .map(|category| of_type(category, like.and_then(|like| like.category.as_ref())));
-        let found = match (main, category) {
-            (Some(main), None) => self.scopes.binary_search(&ScopeValue { main, category: None }).ok(),
-            (Some(main), Some(Some(category))) => self
-                .scopes
-                .binary_search(&ScopeValue {
-                    main,
-                    category: Some(category),
-                })
-                .ok(),
-            _ => None,
-        };
-        // The text of a brand × category scope, as tables show it, names it too.
-        let text = scope.to_string();
-        let by_text = || {
-            if scope.category.is_none() {
-                self.scopes.iter().position(|known| known.to_string() == scope.main.to_string())
-            } else {
-                None
-            }
-        };
-        found.or_else(by_text).ok_or_else(|| SnapshotError::UnknownScope {
-            scope: text,
-            hint: scope_hint(scope, &self.scopes),
-        })
+    /// [`AnalysisError::UnknownScope`] naming the nearest.
+    pub fn scope_index(&self, scope: &ScopeValue) -> Result<usize, AnalysisError> {
+        find_scope(&self.scopes, scope)
     }
 
     /// Consumers in a stage (by code or name) of a scope.
     ///
     /// # Errors
     /// An unknown scope or stage.
-    pub fn count(&self, scope: &ScopeValue, stage: &str) -> Result<i64, SnapshotError> {
+    pub fn count(&self, scope: &ScopeValue, stage: &str) -> Result<i64, AnalysisError> {
         let (scope, stage) = (self.scope_index(scope)?, self.model.stage_index(stage)?);
         Ok(self.counts[scope * self.model.stages.len() + stage])
     }
@@ -404,7 +247,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// An unknown scope.
-    pub fn labels(&self, scope: Option<&ScopeValue>, runtime: &Runtime<'_>) -> Result<LabelReader, SnapshotError> {
+    pub fn labels(&self, scope: Option<&ScopeValue>, runtime: &Runtime<'_>) -> Result<LabelReader, AnalysisError> {
         let scope = scope.map(|scope| self.scope_index(scope)).transpose()?;
         let universe = self.universe.clone();
         runtime.run(move || {
@@ -417,7 +260,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// An unknown scope.
-    pub fn label_count(&self, scope: Option<&ScopeValue>) -> Result<i64, SnapshotError> {
+    pub fn label_count(&self, scope: Option<&ScopeValue>) -> Result<i64, AnalysisError> {
         let stages = self.model.stages.len();
         Ok(match scope {
             None => self.counts.iter().sum(),
@@ -432,7 +275,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// An unknown scope or stage.
-    pub fn audience(&self, scope: &ScopeValue, stage: &str) -> Result<Audience, SnapshotError> {
+    pub fn audience(&self, scope: &ScopeValue, stage: &str) -> Result<Audience, AnalysisError> {
         let (at, stage_at) = (self.scope_index(scope)?, self.model.stage_index(stage)?);
         let mut bits = RoaringBitmap::new();
         for (bucket, labels) in self.labels.iter().enumerate() {

@@ -25,6 +25,16 @@ pub enum IdRef<'a> {
 }
 
 impl IdRef<'_> {
+    /// Whether this is the identifier wanted, if one is.
+    #[must_use]
+    pub fn is(self, wanted: Option<&IdValue>) -> bool {
+        match (self, wanted) {
+            (IdRef::Int(value), Some(IdValue::Int(wanted))) => value == *wanted,
+            (IdRef::Text(text), Some(IdValue::Text(wanted))) => text == wanted,
+            _ => false,
+        }
+    }
+
     /// The identifier as an owned value.
     #[must_use]
     pub fn to_value(self) -> Option<IdValue> {

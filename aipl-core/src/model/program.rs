@@ -149,6 +149,25 @@ impl Program {
         open
     }
 
+    /// Optional fields of the schema that the program looks at, each once.
+    #[must_use]
+    pub fn fields(&self) -> Vec<&str> {
+        let mut fields: Vec<&str> = match self.scope {
+            ScopeKind::Brand => Vec::new(),
+            ScopeKind::Category => vec!["category"],
+            ScopeKind::Store => vec!["store"],
+        };
+        fields.extend((!self.brand_wide.is_empty()).then_some("touchpoint"));
+        fields.extend(self.orders.then_some("order_id"));
+        let conditions = self.filters.iter().flat_map(|filter| &filter.conditions);
+        fields.extend(conditions.map(|(role, _)| role.as_str()));
+        fields.extend(self.sums.iter().map(String::as_str));
+        fields.retain(|field| *field != "brand");
+        fields.sort_unstable();
+        fields.dedup();
+        fields
+    }
+
     /// The truth combination of a history without any countable event.
     #[must_use]
     pub fn empty_truth(&self) -> u64 {

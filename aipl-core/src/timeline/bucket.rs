@@ -1,10 +1,10 @@
 //! The second half of a scan: the rows of one bucket put in order, consumer by consumer.
 
-use hashbrown::HashTable;
-
 use crate::base::IdType;
-use crate::base::id::{MAX_LOCAL, int_of_key};
+use crate::base::id::MAX_LOCAL;
+use crate::timeline::interner::{Interner, Texts};
 use crate::timeline::rows::{PayloadLayout, Pending, Toggle, class_of, day_of, pack, scope_of};
+use crate::timeline::spans::OwnedSpan;
 use crate::timeline::universe::IdStore;
 
 /// A state that a table says was on: leaf bits, scope and the closed range of days.
@@ -23,11 +23,16 @@ pub struct StateSpan {
 /// A state that no rule asks for; it only proves that the pair exists.
 pub const NO_STATE: u8 = u8::MAX;
 
+/// State changes and state periods, each with its consumer.
+#[derive(Debug, Default)]
+pub(crate) struct States {
+    pub toggles: Vec<(u32, Toggle)>,
+    pub spans: Vec<(u32, StateSpan)>,
+}
+
 /// The ordered timelines of one bucket's consumers.
 #[derive(Debug)]
 pub struct BucketTimelines {
-    /// External identifiers by local number.
-    pub ids: IdStore,
     /// Where each consumer's words begin; one more than there are consumers.
     starts: Vec<u32>,
     words: Vec<u64>,
@@ -59,104 +64,6 @@ pub struct History<'a> {
 #[error("a hash bucket holds more than {MAX_LOCAL} consumers (over 4 billion in all)")]
 pub struct TooManyConsumers;
 
-/// Consumers of a bucket, numbered as they are met.
-struct Interner {
-    table: HashTable<u32>,
-    keys: Vec<u64>,
-    /// Start and length of each consumer's text.
-    texts: Vec<(u32, u16)>,
-    arena: Vec<u8>,
-}
-
-/// The top byte of a key is its bucket, the same for all keys here; the table takes tags from the top, so it is shifted out.
-#[inline]
-fn table_hash(key: u64) -> u64 {
-    key << 8 ^ key
-}
-
-impl Interner {
-    fn new(capacity: usize) -> Self {
-        Interner {
-            table: HashTable::with_capacity(capacity),
-            keys: Vec::with_capacity(capacity),
-            texts: Vec::new(),
-            arena: Vec::new(),
-        }
-    }
-
-    fn text(&self, number: u32) -> &[u8] {
-        let (start, length) = self.texts[number as usize];
-        &self.arena[start as usize..start as usize + usize::from(length)]
-    }
-
-    /// The number of a consumer; integers have no text.
-    #[inline]
-    fn number(&mut self, key: u64, text: Option<&[u8]>) -> u32 {
-        let found = match text {
-            None => self.table.find(table_hash(key), |&number| self.keys[number as usize] == key),
-            Some(text) => self.table.find(table_hash(key), |&number| {
-                self.keys[number as usize] == key && self.text(number) == text
-            }),
-        };
-        if let Some(number) = found {
-            return *number;
-        }
-        let number = self.keys.len() as u32;
-        self.keys.push(key);
-        if let Some(text) = text {
-            self.texts.push((self.arena.len() as u32, text.len() as u16));
-            self.arena.extend_from_slice(text);
-        }
-        let keys = &self.keys;
-        self.table
-            .insert_unique(table_hash(key), number, |&number| table_hash(keys[number as usize]));
-        number
-    }
-
-    /// Consumers in order of hash (and text, where hashes agree): the order of their final numbers.
-    fn order(&self) -> Vec<u32> {
-        let mut order: Vec<(u64, u32)> = self.keys.iter().copied().zip(0..).collect();
-        order.sort_unstable();
-        if !self.texts.is_empty() && order.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-            order.sort_by(|left, right| left.0.cmp(&right.0).then_with(|| self.text(left.1).cmp(self.text(right.1))));
-        }
-        order.into_iter().map(|(_, number)| number).collect()
-    }
-
-    fn store(&self, order: &[u32], id_type: IdType) -> IdStore {
-        match id_type {
-            IdType::Int64 => IdStore::Int(order.iter().map(|&number| int_of_key(self.keys[number as usize])).collect()),
-            IdType::Text => {
-                let mut bytes = Vec::with_capacity(self.arena.len());
-                let mut end = |&number: &u32| {
-                    bytes.extend_from_slice(self.text(number));
-                    bytes.len() as u32
-                };
-                let ends = order.iter().map(&mut end).collect();
-                IdStore::Text { ends, bytes }
-            }
-        }
-    }
-}
-
-/// Reads the length-prefixed texts that stand beside rows, in order.
-struct Texts<'a> {
-    bytes: &'a [u8],
-}
-
-impl<'a> Texts<'a> {
-    #[inline]
-    fn next(&mut self, id_type: IdType) -> Option<&'a [u8]> {
-        if id_type == IdType::Int64 {
-            return None;
-        }
-        let (length, rest) = self.bytes.split_at_checked(2)?;
-        let (text, rest) = rest.split_at_checked(usize::from(u16::from_le_bytes([length[0], length[1]])))?;
-        self.bytes = rest;
-        Some(text)
-    }
-}
-
 /// How buckets are put together: the final places of scopes and classes, which depend on the data alone.
 #[derive(Debug)]
 pub(crate) struct Assembly<'a> {
@@ -166,15 +73,38 @@ pub(crate) struct Assembly<'a> {
     pub class_places: &'a [u16],
 }
 
-/// A state period of a consumer who may not have an event: key, text, span.
-pub(crate) type KeyedSpan = (u64, Vec<u8>, StateSpan);
-
 impl BucketTimelines {
+    /// Timelines of rows that stand in order of consumer already. Scopes, toggles and spans bear their final numbers.
+    pub(crate) fn of_ordered(
+        starts: Vec<u32>,
+        words: Vec<u64>,
+        payloads: Vec<u64>,
+        layout: PayloadLayout,
+        states: States,
+        sorted: bool,
+    ) -> Self {
+        let States { mut toggles, mut spans } = states;
+        toggles.sort_unstable();
+        spans.sort_unstable();
+        let mut timelines = BucketTimelines {
+            starts,
+            words,
+            payloads,
+            layout,
+            toggles,
+            spans,
+        };
+        if !sorted {
+            timelines.sort_consumers();
+        }
+        timelines
+    }
+
     /// Puts the rows of one bucket, as all workers met them, in order.
     ///
     /// # Errors
     /// [`TooManyConsumers`].
-    pub(crate) fn assemble(parts: Vec<Pending>, spans: &[KeyedSpan], assembly: &Assembly<'_>) -> Result<Self, TooManyConsumers> {
+    pub(crate) fn assemble(parts: Vec<Pending>, spans: &[OwnedSpan], assembly: &Assembly<'_>) -> Result<(IdStore, Self), TooManyConsumers> {
         let &Assembly {
             id_type,
             layout,
@@ -195,19 +125,8 @@ impl BucketTimelines {
                     .map(|&(key, toggle)| (interner.number(key, texts.next(id_type)), toggle)),
             );
         }
-        let text_of = |text: &'_ [u8]| (id_type == IdType::Text).then(|| text.to_vec());
-        let mut spans: Vec<(u32, StateSpan)> = spans
-            .iter()
-            .map(|(key, text, span)| (interner.number(*key, text_of(text).as_deref()), *span))
-            .collect();
-        if interner.keys.len() > MAX_LOCAL as usize {
-            return Err(TooManyConsumers);
-        }
-        let order = interner.order();
-        let mut places = vec![0u32; order.len()];
-        order.iter().zip(0..).for_each(|(&number, place)| places[number as usize] = place);
-        let ids = interner.store(&order, id_type);
-        drop(interner);
+        let mut spans: Vec<(u32, StateSpan)> = spans.iter().map(|(id, span)| (interner.number_of(id), *span)).collect();
+        let (ids, places) = interner.settle(id_type)?;
         numbers.iter_mut().for_each(|number| *number = places[*number as usize]);
         for (consumer, toggle) in &mut toggles {
             *consumer = places[*consumer as usize];
@@ -220,8 +139,7 @@ impl BucketTimelines {
         toggles.sort_unstable();
         spans.sort_unstable();
         let mut timelines = BucketTimelines {
-            starts: starts(&numbers, order.len()),
-            ids,
+            starts: starts(numbers.iter().copied(), ids.len()),
             words: vec![0; rows],
             payloads: vec![0; rows * layout.width()],
             layout,
@@ -230,7 +148,7 @@ impl BucketTimelines {
         };
         timelines.scatter(parts, &numbers, assembly);
         timelines.sort_consumers();
-        Ok(timelines)
+        Ok((ids, timelines))
     }
 
     /// Moves every row to its consumer's stretch.
@@ -363,9 +281,9 @@ fn drop_repeated_events(rows: &mut Vec<(u64, &[u64])>, layout: PayloadLayout) {
 }
 
 /// Where each consumer's rows begin.
-fn starts(numbers: &[u32], consumers: usize) -> Vec<u32> {
+pub(crate) fn starts(numbers: impl Iterator<Item = u32>, consumers: usize) -> Vec<u32> {
     let mut starts = vec![0u32; consumers + 1];
-    numbers.iter().for_each(|&consumer| starts[consumer as usize + 1] += 1);
+    numbers.for_each(|consumer| starts[consumer as usize + 1] += 1);
     let mut total = 0;
     for start in &mut starts {
         total += *start;

@@ -5,16 +5,24 @@
 //! Nothing in an answer depends on which worker read which row.
 
 pub mod bucket;
+mod interner;
+mod judge;
+pub mod log;
 mod numbers;
 mod partition;
+mod read;
 pub mod rows;
 pub mod runtime;
 pub mod scan;
 pub mod scopes;
+mod spans;
+pub mod timelines;
 pub mod universe;
 
 pub use bucket::{BucketTimelines, History};
+pub use log::EventLog;
 pub use runtime::{Progress, Runtime};
-pub use scan::{Question, ScanError, Scanned, scan};
+pub use scan::ScanError;
 pub use scopes::ScopeValue;
+pub use timelines::{Bucket, Folded, Question, Timelines, Visited, fold};
 pub use universe::Universe;

@@ -63,21 +63,29 @@ pub struct PayloadLayout {
     pub orders: bool,
     /// Whether two integers of the event's own identity follow.
     pub events: bool,
-    /// How many measures come last.
+    /// How many measures follow.
     pub sums: usize,
+    /// Whether the row's place in a log comes last.
+    pub places: bool,
 }
 
 impl PayloadLayout {
     /// Integers a row.
     #[must_use]
     pub fn width(self) -> usize {
-        2 * usize::from(self.orders) + 2 * usize::from(self.events) + self.sums
+        2 * usize::from(self.orders) + 2 * usize::from(self.events) + self.sums + usize::from(self.places)
     }
 
     /// Where the event's identity begins.
     #[must_use]
     pub fn event_at(self) -> usize {
         2 * usize::from(self.orders)
+    }
+
+    /// Where the place in the log stands.
+    #[must_use]
+    pub fn place_at(self) -> usize {
+        self.sums_at() + self.sums
     }
 
     /// Where measures begin.

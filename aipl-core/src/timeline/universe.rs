@@ -60,6 +60,15 @@ impl IdStore {
         self.len() == 0
     }
 
+    /// The identifier at a local number.
+    #[must_use]
+    pub fn id(&self, local: usize) -> IdValue {
+        match self {
+            IdStore::Int(values) => IdValue::Int(values[local]),
+            IdStore::Text { .. } => IdValue::Text(String::from_utf8_lossy(self.text(local)).into_owned()),
+        }
+    }
+
     fn text(&self, local: usize) -> &[u8] {
         match self {
             IdStore::Int(_) => &[],
@@ -74,7 +83,10 @@ impl IdStore {
         }
     }
 
-    fn find(&self, key: u64, id: &IdValue) -> Option<usize> {
+    /// The local number of a consumer.
+    #[must_use]
+    pub fn find(&self, id: &IdValue) -> Option<usize> {
+        let key = id.key();
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = usize::midpoint(low, high);
@@ -130,6 +142,12 @@ impl Universe {
         Universe::new(id_type, buckets.into_iter().map(store).collect())
     }
 
+    /// The identifiers of a bucket.
+    #[must_use]
+    pub fn bucket(&self, number: usize) -> &IdStore {
+        &self.buckets[number]
+    }
+
     /// What external identifiers are.
     #[must_use]
     pub fn id_type(&self) -> IdType {
@@ -168,11 +186,8 @@ impl Universe {
     #[must_use]
     pub fn find(&self, id: &IdValue) -> Option<ConsumerIdx> {
         let id = id.to_type(self.id_type)?;
-        let key = id.key();
-        let bucket = bucket_of(key);
-        self.buckets[bucket]
-            .find(key, &id)
-            .map(|local| ConsumerIdx::new(bucket, local as u32))
+        let bucket = bucket_of(id.key());
+        self.buckets[bucket].find(&id).map(|local| ConsumerIdx::new(bucket, local as u32))
     }
 
     /// Whether a dense number stands for a consumer here.

@@ -1,0 +1,292 @@
+//! What every analysis of a stage model begins and ends with: a compiled model, named scopes, report and recipe.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use roaring::RoaringBitmap;
+use serde_json::{Map, Value, json};
+
+use crate::analyses::outcome::Report;
+use crate::audience::{Audience, AudienceError};
+use crate::base::id::{BUCKETS, MAX_LOCAL};
+use crate::base::suggest::hint;
+use crate::base::{ConsumerIdx, Day, IdType, IdValue};
+use crate::event::Tally;
+use crate::model::{ModelError, Program, ScopeKind, StageModel, compile};
+use crate::timeline::scan::ScanError;
+use crate::timeline::scopes::{ScopeValue, scope_hint};
+use crate::timeline::{Bucket, Question, Runtime, Timelines, Universe};
+
+/// Refusals of analyses.
+#[derive(Debug, thiserror::Error)]
+pub enum AnalysisError {
+    /// The model does not fit.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// The events cannot be read.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// An audience cannot be used.
+    #[error(transparent)]
+    Audience(#[from] AudienceError),
+    /// There is no such scope in the answer.
+    #[error("no scope {scope:?} in this answer{hint}")]
+    UnknownScope {
+        /// What was asked for.
+        scope: String,
+        /// "did you mean", ready to print.
+        hint: String,
+    },
+    /// A scope was named in a type that the data does not have.
+    #[error("scopes: {scope:?} is not a {kind} of type {expected}")]
+    ScopeType {
+        /// What was given.
+        scope: String,
+        /// `brand`, `category` or `store`.
+        kind: &'static str,
+        /// The type of the column.
+        expected: IdType,
+    },
+    /// A parameter out of its range, or that does not go with another.
+    #[error("{parameter}: {problem}")]
+    Parameter {
+        /// Which.
+        parameter: &'static str,
+        /// What is wrong, with the choices.
+        problem: String,
+    },
+}
+
+impl AnalysisError {
+    pub(crate) fn parameter(parameter: &'static str, problem: impl Into<String>) -> Self {
+        AnalysisError::Parameter {
+            parameter,
+            problem: problem.into(),
+        }
+    }
+}
+
+/// Columns of one answer have one length; what Arrow says otherwise is a fault of ours.
+pub(crate) fn arrow_fault(error: arrow::error::ArrowError) -> AnalysisError {
+    AnalysisError::Scan(ScanError::Source(crate::source::SourceError::Sink(error.to_string())))
+}
+
+/// An audience that limits an analysis to its consumers, whatever universe it is of.
+#[derive(Debug)]
+pub(crate) struct Within {
+    universe: Arc<Universe>,
+    bits: RoaringBitmap,
+}
+
+impl Within {
+    pub fn new(audience: &Audience, source: &dyn Timelines) -> Result<Self, AnalysisError> {
+        let (universe, id_type) = (audience.universe()?, source.id_type("consumer"));
+        if universe.id_type() == id_type {
+            return Ok(Within {
+                universe: universe.clone(),
+                bits: audience.bits().clone(),
+            });
+        }
+        let universe = Universe::of_ids(id_type, audience.ids()?);
+        let all =
+            (0..BUCKETS).flat_map(|bucket| (0..universe.bucket(bucket).len() as u32).map(move |local| ConsumerIdx::new(bucket, local).0));
+        Ok(Within {
+            bits: all.collect(),
+            universe: Arc::new(universe),
+        })
+    }
+
+    /// The local numbers of its consumers in a bucket.
+    pub fn members(&self, bucket: &Bucket<'_>) -> RoaringBitmap {
+        let first = ConsumerIdx::new(bucket.number, 0).0;
+        let own = self.bits.range(first..=first | (MAX_LOCAL - 1)).map(|idx| ConsumerIdx(idx).local());
+        let known = self.universe.bucket(bucket.number);
+        if std::ptr::eq(known, bucket.ids) {
+            return own.collect();
+        }
+        own.filter_map(|local| bucket.ids.find(&known.id(local as usize)))
+            .map(|local| local as u32)
+            .collect()
+    }
+}
+
+/// A range of days that is not reversed.
+pub(crate) fn check_range(start: Day, end: Day) -> Result<(), AnalysisError> {
+    if start > end {
+        return Err(AnalysisError::parameter("end", format!("{end} is before start {start}")));
+    }
+    Ok(())
+}
+
+/// A model asked of a source.
+#[derive(Debug)]
+pub(crate) struct Asked<'a> {
+    source: &'a dyn Timelines,
+    model: &'a StageModel,
+    pub program: Program,
+    /// Named scopes as values of the data's types, in order.
+    pub named: Option<Vec<ScopeValue>>,
+}
+
+impl<'a> Asked<'a> {
+    pub fn new(source: &'a dyn Timelines, model: &'a StageModel, scopes: Option<&[ScopeValue]>) -> Result<Self, AnalysisError> {
+        let program = compile(model, source.schema())?;
+        let named = scopes.map(|scopes| convert_scopes(source, program.scope, scopes)).transpose()?;
+        Ok(Asked {
+            source,
+            model,
+            program,
+            named,
+        })
+    }
+
+    /// The question about the days from `first` to `last`.
+    pub fn question(&self, first: Day, last: Day) -> Question<'_> {
+        Question {
+            scopes: self.named.as_deref(),
+            ..Question::new(&self.program, first, last)
+        }
+    }
+
+    /// What the scope column holds.
+    pub fn scope_type(&self) -> IdType {
+        match self.program.scope {
+            ScopeKind::Brand => self.source.id_type("brand"),
+            ScopeKind::Category => IdType::Text,
+            ScopeKind::Store => self.source.id_type("store"),
+        }
+    }
+
+    /// How to ask again, as plain data.
+    pub fn recipe(&self, function: &str, unit: &str, parameters: &[(&str, Value)]) -> Value {
+        let named = self.named.as_ref();
+        let mut recipe: Map<String, Value> = parameters.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let fixed = json!({
+            "function": function,
+            "scopes": named.map(|scopes| scopes.iter().map(ToString::to_string).collect::<Vec<_>>()),
+            "model": self.model.to_value(),
+            "schema": self.source.schema().to_json(),
+            "tz": self.source.zone().name(),
+            "source": self.source.fingerprint(),
+            "unit": unit,
+            "version": env!("CARGO_PKG_VERSION"),
+        });
+        if let Value::Object(fixed) = fixed {
+            recipe.extend(fixed);
+        }
+        Value::Object(recipe)
+    }
+
+    /// The account of a question.
+    pub fn report(&self, tally: Tally, elapsed: Duration, more: Vec<String>, runtime: &Runtime<'_>) -> Report {
+        let mut notes = self.program.unmatched.clone();
+        notes.extend(state_notes(self.source, &self.program));
+        notes.extend(more);
+        Report {
+            tally,
+            notes,
+            elapsed,
+            threads: runtime.threads(),
+        }
+    }
+}
+
+/// States that nothing can switch on, and state tables that do not fit the scope of the model, in words.
+fn state_notes(source: &dyn Timelines, program: &Program) -> Vec<String> {
+    let mut notes = Vec::new();
+    let named: Vec<&str> = source
+        .states()
+        .iter()
+        .flat_map(|table| table.periods.iter().map(|period| period.state.as_str()))
+        .collect();
+    for (place, (name, _)) in program.states.iter().enumerate() {
+        let switched = program.toggles.iter().flatten().any(|toggle| usize::from(toggle.state) == place);
+        if !switched && !named.contains(&name.as_str()) {
+            let known = ["member", "fan"].into_iter().chain(named.iter().copied());
+            notes.push(format!(
+                "state {name:?}: no behavior and no state table switches it, so it is never on{}",
+                hint(name, known)
+            ));
+        }
+    }
+    let width = 1 + usize::from(program.scope == ScopeKind::Category);
+    let unfit = source
+        .states()
+        .iter()
+        .flat_map(|table| &table.periods)
+        .filter(|period| 1 + usize::from(period.scope.1.is_some()) != width)
+        .count();
+    if unfit > 0 {
+        notes.push(format!(
+            "state table: {unfit} rows do not name a {} each and are not used",
+            program.scope.name()
+        ));
+    }
+    notes
+}
+
+/// Named scopes as values of the data's types.
+fn convert_scopes(source: &dyn Timelines, kind: ScopeKind, scopes: &[ScopeValue]) -> Result<Vec<ScopeValue>, AnalysisError> {
+    let main = if kind == ScopeKind::Store { "store" } else { "brand" };
+    let mut converted = Vec::with_capacity(scopes.len());
+    for scope in scopes {
+        let refuse = |kind: &'static str| AnalysisError::ScopeType {
+            scope: scope.to_string(),
+            kind,
+            expected: source.id_type(kind),
+        };
+        if scope.category.is_some() != (kind == ScopeKind::Category) {
+            return Err(refuse(kind.name()));
+        }
+        let category = scope
+            .category
+            .as_ref()
+            .map(|value| value.to_type(source.id_type("category")).ok_or_else(|| refuse("category")))
+            .transpose()?;
+        converted.push(ScopeValue {
+            main: scope.main.to_type(source.id_type(main)).ok_or_else(|| refuse(main))?,
+            category,
+        });
+    }
+    converted.sort();
+    converted.dedup();
+    Ok(converted)
+}
+
+/// The place of a scope in an answer.
+pub(crate) fn find_scope(scopes: &[ScopeValue], scope: &ScopeValue) -> Result<usize, AnalysisError> {
+    let of_type = |value: &IdValue, like: Option<&IdValue>| match like {
+        Some(IdValue::Int(_)) => value.to_type(IdType::Int64),
+        Some(IdValue::Text(_)) => value.to_type(IdType::Text),
+        None => Some(value.clone()),
+    };
+    let like = scopes.first();
+    let main = of_type(&scope.main, like.map(|like| &like.main));
+    let category = scope
+        .category
+        .as_ref()
+        .map(|category| of_type(category, like.and_then(|like| like.category.as_ref())));
+    let found = match (main, category) {
+        (Some(main), None) => scopes.binary_search(&ScopeValue { main, category: None }).ok(),
+        (Some(main), Some(Some(category))) => scopes
+            .binary_search(&ScopeValue {
+                main,
+                category: Some(category),
+            })
+            .ok(),
+        _ => None,
+    };
+    // The text of a brand × category scope, as tables show it, names it too.
+    let text = scope.to_string();
+    let by_text = || {
+        if scope.category.is_none() {
+            scopes.iter().position(|known| known.to_string() == scope.main.to_string())
+        } else {
+            None
+        }
+    };
+    found.or_else(by_text).ok_or_else(|| AnalysisError::UnknownScope {
+        scope: text,
+        hint: scope_hint(scope, scopes),
+    })
+}

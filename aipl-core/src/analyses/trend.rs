@@ -1,0 +1,360 @@
+//! Stages over time: how many consumers are in each, enter it, leave it, or have been in it since the start.
+//!
+//! Definitions: `python/docs/definitions/flow.md` (trend; the interval form of stages). Ours: weeks end on Sunday, and a step that
+//! the range cuts off ends with the range.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::{ArrayRef, Date32Array, Int64Array, RecordBatch};
+use serde_json::json;
+
+use crate::analyses::asked::{AnalysisError, Asked, check_range};
+use crate::analyses::labels::{scope_array, stage_array};
+use crate::analyses::outcome::Answer;
+use crate::base::Day;
+use crate::model::{Program, StageModel};
+use crate::stage::{Interval, IntervalFinder};
+use crate::timeline::{Bucket, Folded, Runtime, ScopeValue, Timelines, fold};
+
+/// The most cells (scopes × stages × steps) of a trend.
+const MAX_CELLS: usize = 500_000_000;
+
+/// How far apart the days of a trend are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Step {
+    /// Every day.
+    #[default]
+    Day,
+    /// The Sunday of every week.
+    Week,
+    /// The last day of every month.
+    Month,
+}
+
+/// What a trend counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Measure {
+    /// Consumers in the stage at the close of the step's last day.
+    #[default]
+    Stock,
+    /// Entries into the stage on the step's days: in it at the close of a day, and not of the day before.
+    Entries,
+    /// Exits from the stage on the step's days: not in it at the close of a day, but of the day before.
+    Exits,
+    /// Distinct consumers in the stage on any day from the start of the trend to the step's last day.
+    Union,
+}
+
+impl Step {
+    /// Reads `day`, `week` or `month`.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Parameter`] with the choices.
+    pub fn parse(text: &str) -> Result<Step, AnalysisError> {
+        Ok(match text {
+            "day" => Step::Day,
+            "week" => Step::Week,
+            "month" => Step::Month,
+            _ => {
+                return Err(AnalysisError::parameter(
+                    "step",
+                    format!("{text:?} is not one of \"day\", \"week\", \"month\""),
+                ));
+            }
+        })
+    }
+
+    /// `day`, `week` or `month`.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Step::Day => "day",
+            Step::Week => "week",
+            Step::Month => "month",
+        }
+    }
+
+    /// Whether a step ends with the day.
+    fn ends(self, day: i32) -> bool {
+        match self {
+            Step::Day => true,
+            // 1970-01-01 was a Thursday.
+            Step::Week => (day + 3).rem_euclid(7) == 6,
+            Step::Month => Day::from_number(i64::from(day) + 1).is_ok_and(|next| next.to_string().ends_with("-01")),
+        }
+    }
+
+    /// The last day of every step of a range.
+    #[must_use]
+    pub fn days(self, start: Day, end: Day) -> Vec<Day> {
+        (start.number()..=end.number())
+            .filter(|&day| day == end.number() || self.ends(day))
+            .filter_map(|day| Day::from_number(i64::from(day)).ok())
+            .collect()
+    }
+}
+
+impl Measure {
+    /// Reads `stock`, `entries`, `exits` or `union`.
+    ///
+    /// # Errors
+    /// [`AnalysisError::Parameter`] with the choices.
+    pub fn parse(text: &str) -> Result<Measure, AnalysisError> {
+        Ok(match text {
+            "stock" => Measure::Stock,
+            "entries" => Measure::Entries,
+            "exits" => Measure::Exits,
+            "union" => Measure::Union,
+            _ => {
+                return Err(AnalysisError::parameter(
+                    "measure",
+                    format!("{text:?} is not one of \"stock\", \"entries\", \"exits\", \"union\""),
+                ));
+            }
+        })
+    }
+
+    /// `stock`, `entries`, `exits` or `union`.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Measure::Stock => "stock",
+            Measure::Entries => "entries",
+            Measure::Exits => "exits",
+            Measure::Union => "union",
+        }
+    }
+
+    fn unit(self) -> &'static str {
+        match self {
+            Measure::Stock => "distinct consumers in the stage at the close of the day",
+            Measure::Entries => "entries into the stage on the days of the step (a consumer who enters twice counts twice)",
+            Measure::Exits => "exits from the stage on the days of the step (a consumer who leaves twice counts twice)",
+            Measure::Union => "distinct consumers in the stage on any day from the start to the day",
+        }
+    }
+}
+
+/// Optional parameters of [`trend`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TrendParams {
+    /// Only these scopes; `None` takes every scope that an event or state could count for on some day of the range.
+    pub scopes: Option<Vec<ScopeValue>>,
+    /// How far apart the days are.
+    pub step: Step,
+    /// What is counted.
+    pub measure: Measure,
+}
+
+/// Counts consumers by scope and stage at the end of each step from `start` to `end`, in one pass over all histories.
+///
+/// # Shape and units
+/// `day` (date32, the last day of the step), `scope`, `stage` (utf8 code), `consumers` (int64; for entries and exits the number
+/// of entries and exits): every day × scope × stage, zeros included, in this order. A trend of stocks equals a snapshot a day.
+///
+/// # Errors
+/// A reversed range; a model that does not fit; more than 500 million cells; what the source refuses.
+///
+/// # Example
+/// ```
+/// use std::sync::Arc;
+/// use aipl_core::analyses::{TrendParams, trend};
+/// use aipl_core::event::EventSchema;
+/// use aipl_core::model::StageModel;
+/// use aipl_core::source::Events;
+/// use aipl_core::timeline::Runtime;
+/// use arrow::array::{AsArray, RecordBatch, StringArray};
+/// use arrow::datatypes::Int64Type;
+///
+/// let column = |value: &'static str| Arc::new(StringArray::from(vec![value])) as _;
+/// let batch = RecordBatch::try_from_iter([
+///     ("user", column("u1")), ("brand", column("b")), ("action", column("impression")), ("at", column("2024-06-01")),
+/// ])?;
+/// let events = Events::from_batches(batch.schema(), vec![batch], EventSchema::new("user", "brand", "action", "at"), "Asia/Shanghai")?;
+/// let model = StageModel::preset("databank")?;
+/// let answer = trend(&events, &model, "2024-06-15".parse()?, "2024-06-16".parse()?, &TrendParams::default(), &Runtime::default())?;
+/// // Aware for 15 days, then out.
+/// assert_eq!(answer.table.column(3).as_primitive::<Int64Type>().values(), &[1, 0, 0, 0, 0, 0, 0, 0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn trend(
+    source: &dyn Timelines,
+    model: &StageModel,
+    start: Day,
+    end: Day,
+    params: &TrendParams,
+    runtime: &Runtime<'_>,
+) -> Result<Answer, AnalysisError> {
+    check_range(start, end)?;
+    let asked = Asked::new(source, model, params.scopes.as_deref())?;
+    let steps = Steps::new(params.step, start, end);
+    let stages = asked.program.stages;
+    let cells: OnceLock<Vec<AtomicI64>> = OnceLock::new();
+    let counted = |bucket: Bucket<'_>| {
+        let size = bucket.scopes.len().saturating_mul(stages).saturating_mul(steps.days.len() + 1);
+        if size > MAX_CELLS {
+            return Err(size);
+        }
+        let cells = cells.get_or_init(|| std::iter::repeat_with(AtomicI64::default).take(size).collect());
+        count_bucket(&bucket, &asked.program, &steps, params.measure, cells);
+        Ok(())
+    };
+    // What came in on the first day is seen against the day before.
+    let Folded { buckets, about } = fold(source, &asked.question(start + -1, end), runtime, counted)?;
+    if let Some(Err(size)) = buckets.into_iter().find(Result::is_err) {
+        let problem = format!("{size} cells (scopes × stages × steps) are more than {MAX_CELLS}; name scopes, or take a longer step");
+        return Err(AnalysisError::parameter("scopes", problem));
+    }
+    let scopes = about.scopes.len();
+    let counts = add_up(
+        cells.into_inner().unwrap_or_default(),
+        scopes * stages,
+        steps.days.len(),
+        params.measure,
+    );
+    let place = |row: usize| row % (scopes * stages);
+    let rows = counts.len();
+    let day = |row: usize| steps.days[row / (scopes * stages).max(1)].number();
+    let columns: [(&str, ArrayRef); 4] = [
+        ("day", Arc::new(Date32Array::from_iter_values((0..rows).map(day)))),
+        (
+            "scope",
+            scope_array(&about.scopes, asked.scope_type(), (0..rows).map(|row| place(row) / stages)),
+        ),
+        ("stage", stage_array(model, (0..rows).map(|row| place(row) % stages))),
+        ("consumers", Arc::new(Int64Array::from(counts))),
+    ];
+    let parameters = [
+        ("start", json!(start.to_string())),
+        ("end", json!(end.to_string())),
+        ("step", json!(params.step.code())),
+        ("measure", json!(params.measure.code())),
+    ];
+    Ok(Answer {
+        table: RecordBatch::try_from_iter(columns).map_err(crate::analyses::asked::arrow_fault)?,
+        recipe: asked.recipe("trend", params.measure.unit(), &parameters),
+        report: asked.report(about.tally, about.elapsed, Vec::new(), runtime),
+    })
+}
+
+/// The steps of a trend, and the step of each day.
+struct Steps {
+    start: i32,
+    end: i32,
+    days: Vec<Day>,
+    step_of: Vec<u32>,
+}
+
+impl Steps {
+    fn new(step: Step, start: Day, end: Day) -> Self {
+        let days = step.days(start, end);
+        let mut step_of = Vec::with_capacity(days.len());
+        let mut at = 0;
+        for day in start.number()..=end.number() {
+            step_of.push(at);
+            at += u32::from(days[at as usize].number() == day);
+        }
+        Steps {
+            start: start.number(),
+            end: end.number(),
+            days,
+            step_of,
+        }
+    }
+
+    fn of(&self, day: i32) -> usize {
+        self.step_of[(day - self.start) as usize] as usize
+    }
+
+    /// The steps whose last day lies between two days of the range.
+    fn within(&self, first: i32, last: i32) -> std::ops::Range<usize> {
+        let end = self.of(last);
+        let end = if self.days[end].number() <= last { end + 1 } else { end };
+        self.of(first)..end
+    }
+}
+
+/// Adds the differences that a bucket's histories make from step to step. Whole numbers are added, so the order does not matter.
+fn count_bucket(bucket: &Bucket<'_>, program: &Program, steps: &Steps, measure: Measure, cells: &[AtomicI64]) {
+    let width = steps.days.len() + 1;
+    let mut finder = IntervalFinder::new(program, bucket.masks, bucket.timelines.layout(), steps.start - 1, steps.end);
+    bucket.timelines.for_each_history(|history| {
+        let add = |stage: usize, step: usize, difference: i64| {
+            let cell = (history.scope as usize * program.stages + stage) * width + step;
+            cells[cell].fetch_add(difference, Ordering::Relaxed);
+        };
+        let mut met = 0u32;
+        finder.find(&history, |Interval { label, first, last }| {
+            if label == 0 {
+                return;
+            }
+            let stage = usize::from(label) - 1;
+            let inside = last >= steps.start;
+            match measure {
+                Measure::Stock if inside => {
+                    let range = steps.within(first.max(steps.start), last);
+                    if !range.is_empty() {
+                        add(stage, range.start, 1);
+                        add(stage, range.end, -1);
+                    }
+                }
+                Measure::Entries if first >= steps.start => add(stage, steps.of(first), 1),
+                Measure::Exits if last < steps.end => add(stage, steps.of(last + 1), 1),
+                Measure::Union if inside && met >> stage & 1 == 0 => {
+                    met |= 1 << stage;
+                    add(stage, steps.of(first.max(steps.start)), 1);
+                }
+                _ => {}
+            }
+        });
+    });
+}
+
+/// Counts by step, scope and stage from what was added by scope, stage and step.
+fn add_up(cells: Vec<AtomicI64>, series: usize, steps: usize, measure: Measure) -> Vec<i64> {
+    let mut counts = vec![0; series * steps];
+    if cells.is_empty() {
+        return counts;
+    }
+    let running = matches!(measure, Measure::Stock | Measure::Union);
+    let cells: Vec<i64> = cells.into_iter().map(AtomicI64::into_inner).collect();
+    for (place, line) in cells.chunks(steps + 1).enumerate() {
+        let mut total = 0;
+        for (step, &difference) in line[..steps].iter().enumerate() {
+            total = if running { total + difference } else { difference };
+            counts[step * series + place] = total;
+        }
+    }
+    counts
+}
+
+#[cfg(test)]
+#[allow(clippy::expect_used, reason = "a test says what it expects")]
+mod tests {
+    use super::*;
+
+    fn days(step: Step, start: &str, end: &str) -> Vec<String> {
+        let day = |text: &str| text.parse::<Day>().expect("a day");
+        step.days(day(start), day(end)).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn steps_end_on_sundays_month_ends_and_with_the_range() {
+        assert_eq!(
+            days(Step::Week, "2024-02-26", "2024-03-12"),
+            ["2024-03-03", "2024-03-10", "2024-03-12"]
+        );
+        assert_eq!(
+            days(Step::Month, "2024-01-31", "2024-03-31"),
+            ["2024-01-31", "2024-02-29", "2024-03-31"]
+        );
+        assert_eq!(days(Step::Month, "2023-02-10", "2023-03-01"), ["2023-02-28", "2023-03-01"]);
+        assert_eq!(
+            days(Step::Day, "2024-02-28", "2024-03-01"),
+            ["2024-02-28", "2024-02-29", "2024-03-01"]
+        );
+        assert_eq!(days(Step::Week, "2024-03-03", "2024-03-03"), ["2024-03-03"]);
+        assert_eq!(days(Step::Month, "2199-12-30", "2199-12-31"), ["2199-12-31"]);
+    }
+}

@@ -1,0 +1,388 @@
+//! What becomes of the rows of a batch: which are acceptable, what scope they are of, which leaves they count for.
+
+use std::collections::HashMap;
+
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::DataType;
+
+use crate::base::IdValue;
+use crate::event::columns::IdRef;
+use crate::event::measure::{Measure, Measures};
+use crate::event::{EventSchema, IdColumn, Reason, SchemaError, Tally};
+use crate::model::data::{Condition, Operand, ScopeKind};
+use crate::model::filter;
+use crate::model::program::Program;
+use crate::source::{EventBatch, SourceError};
+use crate::timeline::numbers::{BAD_VALUE, NO_VALUE, NOT_WANTED, Numbers};
+use crate::timeline::rows::{Classes, MAX_CLASSES, PayloadLayout};
+use crate::timeline::scopes::{ScopeNumbers, ScopeValue};
+use crate::timeline::timelines::{Question, Timelines};
+
+/// What all workers of a scan share.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    pub program: &'a Program,
+    pub schema: &'a EventSchema,
+    /// The first day that the question asks about: leaves closed before it need not be carried.
+    pub first_day: i32,
+    pub layout: PayloadLayout,
+    /// Measure columns whose values can make a row unacceptable, besides those that are summed.
+    pub checked_measures: Vec<String>,
+    pub scopes: ScopeNumbers,
+    pub classes: Classes,
+    /// Only this consumer, if given; one of another type than the data's is nobody.
+    pub consumer: Option<Option<IdValue>>,
+    /// Whether rows are kept; if not, they are only checked and counted.
+    pub keep: bool,
+}
+
+impl<'a> Plan<'a> {
+    pub fn new(source: &'a dyn Timelines, question: &Question<'a>, type_of: impl Fn(&str) -> Option<DataType>) -> Self {
+        let (program, schema) = (question.program, source.schema());
+        Plan {
+            program,
+            schema,
+            first_day: question.first.number(),
+            layout: PayloadLayout {
+                orders: program.orders,
+                events: schema.column("event_id").is_some(),
+                sums: program.sums.len(),
+                places: question.places,
+            },
+            checked_measures: measures_to_check(program, type_of),
+            scopes: ScopeNumbers::new(question.scopes),
+            classes: Classes::new(),
+            consumer: question.consumer.map(|consumer| consumer.to_type(source.id_type("consumer"))),
+            keep: question.keep,
+        }
+    }
+}
+
+/// Judges batches; one per worker, since it remembers what it has met.
+pub(crate) struct Judge<'a> {
+    pub plan: &'a Plan<'a>,
+    /// Masks met with their classes; a model divides events into few.
+    class_cache: Vec<(u64, u16)>,
+    /// The mask asked for last; neighbors are often alike. Class 0 is the empty mask.
+    last_class: (u64, u16),
+    mains: Numbers,
+    categories: Numbers,
+    /// Scope number of each main number met, where scopes have no category; `NOT_WANTED` where it is not wanted.
+    singles: Vec<u32>,
+    /// Scope number of each pair of main and category numbers met.
+    pairs: HashMap<(u32, u32), u32>,
+    failed: Option<SourceError>,
+}
+
+/// What a judge found, row by row.
+pub(crate) struct Judged {
+    /// Whether the row is acceptable.
+    pub alive: Vec<bool>,
+    /// Its scope's number, or a mark.
+    pub scopes: Vec<u32>,
+    /// Leaves that it counts for.
+    pub masks: Vec<u64>,
+    /// The number of that mask.
+    pub classes: Vec<u16>,
+    /// Payload integers, as many a row as the layout says.
+    pub payloads: Vec<u64>,
+}
+
+impl<'a> Judge<'a> {
+    pub fn new(plan: &'a Plan<'a>) -> Self {
+        Judge {
+            plan,
+            class_cache: Vec::new(),
+            last_class: (0, 0),
+            mains: Numbers::default(),
+            categories: Numbers::default(),
+            singles: Vec::new(),
+            pairs: HashMap::new(),
+            failed: None,
+        }
+    }
+
+    /// Judges a batch but for its consumers. Rows that are not `alive` beforehand are not looked at further.
+    pub fn judge(&mut self, batch: &EventBatch<'_>, mut alive: Vec<bool>, tally: &mut Tally) -> Result<Judged, SourceError> {
+        let mut scopes = self.scope_numbers(batch)?;
+        self.check_labels(batch, &mut scopes, &mut alive, tally)?;
+        self.check_measures(batch, &mut alive, tally)?;
+        let masks = self.masks(batch);
+        let classes = masks.iter().map(|&mask| self.class(mask)).collect();
+        let payloads = self.payloads(batch)?;
+        let judged = Judged {
+            alive,
+            scopes,
+            masks,
+            classes,
+            payloads,
+        };
+        self.failed.take().map_or(Ok(judged), Err)
+    }
+
+    pub fn column<'b>(&self, batch: &'b EventBatch<'_>, role: &str) -> Option<&'b ArrayRef> {
+        self.plan.schema.column(role).and_then(|name| batch.columns.column_by_name(name))
+    }
+
+    pub fn id_column(&self, batch: &EventBatch<'_>, role: &str) -> Result<Option<IdColumn>, SourceError> {
+        let Some(array) = self.column(batch, role) else {
+            return Ok(None);
+        };
+        IdColumn::new(array)
+            .map(Some)
+            .ok_or_else(|| self.wrong_type(batch, role, array, crate::event::columns::ACCEPTED_IDS))
+    }
+
+    fn measures(&self, batch: &EventBatch<'_>, role: &str) -> Result<Vec<Measure>, SourceError> {
+        let Some(array) = self.column(batch, role) else {
+            return Ok(vec![Measure::Null; batch.rows.len()]);
+        };
+        Measures::decode(array).ok_or_else(|| self.wrong_type(batch, role, array, crate::event::measure::ACCEPTED_MEASURES))
+    }
+
+    fn wrong_type(&self, batch: &EventBatch<'_>, role: &str, array: &ArrayRef, accepted: &'static str) -> SourceError {
+        let column = self.plan.schema.column(role).unwrap_or_default().to_owned();
+        SchemaError::ColumnType {
+            place: batch.place.to_string(),
+            column,
+            role: role.to_owned(),
+            found: array.data_type().to_string(),
+            accepted,
+        }
+        .into()
+    }
+
+    /// Rows whose measures are unacceptable are counted and dropped.
+    fn check_measures(&self, batch: &EventBatch<'_>, alive: &mut [bool], tally: &mut Tally) -> Result<(), SourceError> {
+        for role in &self.plan.checked_measures {
+            if self.column(batch, role).is_none_or(Measures::all_good) {
+                continue;
+            }
+            for (row, measure) in self.measures(batch, role)?.into_iter().enumerate() {
+                if let (true, Measure::Bad(reason)) = (alive[row], measure) {
+                    alive[row] = false;
+                    tally.reject(
+                        batch.place,
+                        batch.rows[row],
+                        reason,
+                        self.plan.schema.column(role).unwrap_or_default(),
+                        String::new,
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The leaves that each row counts for.
+    fn masks(&self, batch: &EventBatch<'_>) -> Vec<u64> {
+        let program = self.plan.program;
+        let mut masks: Vec<u64> = batch.codes.iter().map(|&code| program.behavior_leaves[code as usize]).collect();
+        for filter in &program.filters {
+            if masks.iter().all(|mask| mask & filter.leaves == 0) {
+                continue;
+            }
+            let mut holds = vec![true; masks.len()];
+            for (role, condition) in &filter.conditions {
+                match self.column(batch, role) {
+                    Some(column) => filter::retain(condition, column, &mut holds),
+                    None => holds.fill(false),
+                }
+            }
+            masks
+                .iter_mut()
+                .zip(holds)
+                .filter(|(_, holds)| !holds)
+                .for_each(|(mask, _)| *mask &= !filter.leaves);
+        }
+        if !program.windows.is_empty() {
+            masks
+                .iter_mut()
+                .zip(batch.days)
+                .filter(|(_, day)| **day < self.plan.first_day)
+                .for_each(|(mask, &day)| *mask &= program.open_leaves(self.plan.first_day - day));
+        }
+        masks
+    }
+
+    fn class(&mut self, mask: u64) -> u16 {
+        if self.last_class.0 == mask {
+            return self.last_class.1;
+        }
+        self.last_class = (mask, self.find_class(mask));
+        self.last_class.1
+    }
+
+    fn find_class(&mut self, mask: u64) -> u16 {
+        if let Some((_, class)) = self.class_cache.iter().find(|(known, _)| *known == mask) {
+            return *class;
+        }
+        let class = self.plan.classes.number(mask).unwrap_or_else(|| {
+            self.failed = Some(SourceError::Sink(format!(
+                "the model's conditions divide events into more than {MAX_CLASSES} kinds"
+            )));
+            0
+        });
+        self.class_cache.push((mask, class));
+        class
+    }
+
+    /// The scope number of each row, or one of the marks above.
+    fn scope_numbers(&mut self, batch: &EventBatch<'_>) -> Result<Vec<u32>, SourceError> {
+        let main = match self.plan.program.scope {
+            ScopeKind::Store => "store",
+            ScopeKind::Brand | ScopeKind::Category => "brand",
+        };
+        let rows = batch.rows.len();
+        let mains = self
+            .id_column(batch, main)?
+            .map_or_else(|| vec![NO_VALUE; rows], |column| self.mains.of_column(&column));
+        if self.plan.program.scope != ScopeKind::Category {
+            return Ok(self.single_scopes(mains));
+        }
+        let categories = self
+            .id_column(batch, "category")?
+            .map_or_else(|| vec![NO_VALUE; rows], |column| self.categories.of_column(&column));
+        let mut brand_wide = vec![false; rows];
+        if let Some(touchpoints) = self
+            .column(batch, "touchpoint")
+            .filter(|_| !self.plan.program.brand_wide.is_empty())
+        {
+            brand_wide.fill(true);
+            let listed = Condition::In(self.plan.program.brand_wide.iter().cloned().map(Operand::Text).collect());
+            filter::retain(&listed, touchpoints, &mut brand_wide);
+        }
+        let scope = |((main, category), brand_wide): ((u32, u32), bool)| match (main, category) {
+            (NO_VALUE | BAD_VALUE, _) => main,
+            (_, NO_VALUE) => NOT_WANTED,
+            (_, BAD_VALUE) => BAD_VALUE,
+            _ if brand_wide => NOT_WANTED,
+            _ => self.pair(main, category),
+        };
+        Ok(mains.into_iter().zip(categories).zip(brand_wide).map(scope).collect())
+    }
+
+    fn single_scopes(&mut self, mut mains: Vec<u32>) -> Vec<u32> {
+        for main in &self.mains.values[self.singles.len()..] {
+            let scope = self.plan.scopes.number(ScopeValue {
+                main: main.clone(),
+                category: None,
+            });
+            self.singles.push(scope.unwrap_or(NOT_WANTED));
+        }
+        for main in &mut mains {
+            // The marks lie beyond every number.
+            *main = self.singles.get(*main as usize).copied().unwrap_or(*main);
+        }
+        mains
+    }
+
+    fn pair(&mut self, main: u32, category: u32) -> u32 {
+        *self.pairs.entry((main, category)).or_insert_with(|| {
+            let category = (category != NO_VALUE).then(|| self.categories.values[category as usize].clone());
+            self.plan
+                .scopes
+                .number(ScopeValue {
+                    main: self.mains.values[main as usize].clone(),
+                    category,
+                })
+                .unwrap_or(NOT_WANTED)
+        })
+    }
+
+    /// Rows without a brand, or with a label that is no acceptable identifier, are counted and dropped; rows that merely have no
+    /// store or category count for no scope.
+    fn check_labels(&self, batch: &EventBatch<'_>, scopes: &mut [u32], alive: &mut [bool], tally: &mut Tally) -> Result<(), SourceError> {
+        let (scope, layout) = (self.plan.program.scope, self.plan.layout);
+        let more = [
+            (scope == ScopeKind::Category, "category"),
+            (scope == ScopeKind::Store, "store"),
+            (layout.orders, "order_id"),
+            (layout.events, "event_id"),
+        ];
+        let odd = scopes.iter().any(|scope| matches!(*scope, NO_VALUE | BAD_VALUE));
+        if !odd && more.iter().all(|(wanted, _)| !wanted) {
+            return Ok(());
+        }
+        let roles = std::iter::once("brand").chain(more.into_iter().filter(|(wanted, _)| *wanted).map(|(_, role)| role));
+        for role in roles {
+            let Some(column) = self.id_column(batch, role)? else { continue };
+            let name = self.plan.schema.column(role).unwrap_or_default();
+            column.for_each(|row, id| {
+                let reason = match id {
+                    IdRef::Null if role == "brand" => Reason::NullScope,
+                    IdRef::Bad(reason) => reason,
+                    _ => return,
+                };
+                if std::mem::replace(&mut alive[row], false) {
+                    tally.reject(batch.place, batch.rows[row], reason, name, String::new);
+                }
+            });
+        }
+        scopes
+            .iter_mut()
+            .filter(|scope| matches!(**scope, NO_VALUE | BAD_VALUE))
+            .for_each(|scope| *scope = NOT_WANTED);
+        Ok(())
+    }
+
+    /// The payload integers of every row, `width` each.
+    fn payloads(&self, batch: &EventBatch<'_>) -> Result<Vec<u64>, SourceError> {
+        let layout = self.plan.layout;
+        let (rows, width) = (batch.rows.len(), layout.width());
+        let mut payloads = vec![0; rows * width];
+        for (role, at, wanted) in [("order_id", 0, layout.orders), ("event_id", layout.event_at(), layout.events)] {
+            if let (true, Some(column)) = (wanted, self.id_column(batch, role)?) {
+                column.for_each(|row, id| {
+                    let (high, low) = identity(id);
+                    payloads[row * width + at] = high;
+                    payloads[row * width + at + 1] = low;
+                });
+            }
+        }
+        if layout.places {
+            for (row, &place) in batch.rows.iter().enumerate() {
+                payloads[row * width + layout.place_at()] = place;
+            }
+        }
+        for (place, role) in self.plan.program.sums.iter().enumerate() {
+            for (row, measure) in self.measures(batch, role)?.into_iter().enumerate() {
+                if let Measure::Value(value) = measure {
+                    payloads[row * width + layout.sums_at() + place] = value.0 as u64;
+                }
+            }
+        }
+        Ok(payloads)
+    }
+}
+
+impl Judged {
+    /// Whether a row has an effect on the question.
+    #[inline]
+    pub fn matters(&self, row: usize, switches: bool, plan: &Plan<'_>) -> bool {
+        let kept_anyway = switches || plan.program.existence || plan.layout.places;
+        self.alive[row] && self.scopes[row] != NOT_WANTED && (self.masks[row] != 0 || kept_anyway)
+    }
+}
+
+/// Two integers that identify an order or event within its consumer: an integer identifier is itself, a text its 128-bit hash.
+/// `(0, 0)` stands for none.
+fn identity(id: IdRef<'_>) -> (u64, u64) {
+    match id {
+        IdRef::Int(value) => (1, value as u64),
+        IdRef::Text(text) => {
+            let hash = xxhash_rust::xxh3::xxh3_128(text.as_bytes());
+            ((hash >> 64) as u64, hash as u64)
+        }
+        IdRef::Null | IdRef::Bad(_) => (0, 0),
+    }
+}
+
+/// Measure columns that must be decoded to know whether a row is acceptable.
+fn measures_to_check(program: &Program, type_of: impl Fn(&str) -> Option<DataType>) -> Vec<String> {
+    let standard = crate::event::schema::MEASURE_FIELDS.into_iter().map(str::to_owned);
+    let mut roles: Vec<String> = standard.chain(program.sums.iter().cloned()).collect();
+    roles.dedup();
+    roles.retain(|role| type_of(role).is_some_and(|data_type| Measures::can_be_bad(&data_type)));
+    roles
+}
