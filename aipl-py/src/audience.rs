@@ -118,7 +118,7 @@ impl PyUniverse {
 /// A set of consumers.
 #[pyclass(frozen, module = "aipl._core", name = "Audience")]
 pub struct PyAudience {
-    inner: Audience,
+    pub inner: Audience,
 }
 
 impl PyAudience {

@@ -6,13 +6,17 @@
 mod audience;
 mod errors;
 mod events;
+mod flow;
 mod ids;
+mod log;
 mod model;
+mod over_time;
 mod runtime;
 mod schema;
 mod snapshot;
 mod stream;
 mod table;
+mod values;
 
 use pyo3::prelude::*;
 
@@ -23,26 +27,40 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<schema::PySchema>()?;
     module.add_class::<events::PyEvents>()?;
+    module.add_class::<log::PyEventLog>()?;
+    module.add_class::<flow::PyFlow>()?;
     module.add_class::<model::PyModel>()?;
     module.add_class::<snapshot::PySnapshot>()?;
     module.add_class::<audience::PyAudience>()?;
     module.add_class::<audience::PyUniverse>()?;
     module.add_class::<table::PyTable>()?;
+    module.add_function(wrap_pyfunction!(over_time::py_trend, module)?)?;
+    module.add_function(wrap_pyfunction!(over_time::py_flow_triangle, module)?)?;
+    module.add_function(wrap_pyfunction!(over_time::py_history, module)?)?;
+    module.add_function(wrap_pyfunction!(over_time::py_timeline, module)?)?;
+    module.add_function(wrap_pyfunction!(over_time::py_transition_drivers, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::set_num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::raise_panic, module)?)?;
     let names = [
         "Audience",
+        "EventLog",
         "Events",
+        "Flow",
         "Schema",
         "Snapshot",
         "StageModel",
         "Table",
         "Universe",
         "__version__",
+        "flow_triangle",
+        "history",
         "num_threads",
         "raise_panic",
         "set_num_threads",
+        "timeline",
+        "transition_drivers",
+        "trend",
     ];
     module.add("__all__", names.to_vec())
 }

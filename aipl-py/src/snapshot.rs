@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::audience::{PyAudience, PyUniverse};
-use crate::events::PyEvents;
 use crate::ids::{PyScope, scope_object, scope_value};
+use crate::log::PySource;
 use crate::model::PyModel;
 use crate::runtime::{detached, guarded};
 use crate::table::PyTable;
@@ -22,19 +22,20 @@ pub struct PySnapshot {
 #[pymethods]
 impl PySnapshot {
     #[staticmethod]
-    #[pyo3(signature = (events, model, as_of, scopes=None, progress=None))]
+    #[pyo3(signature = (source, model, as_of, scopes=None, progress=None))]
     fn take(
         py: Python<'_>,
-        events: &PyEvents,
+        source: PySource<'_>,
         model: &PyModel,
         as_of: &str,
         scopes: Option<Vec<PyScope>>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
+        let source = source.timelines();
         let scopes = scopes.map(|scopes| scopes.into_iter().map(scope_value).collect());
         let inner = detached(py, progress.as_ref(), |runtime| {
             let day: Day = as_of.parse()?;
-            Ok::<_, Error>(snapshot(&events.inner, &model.inner, day, &SnapshotParams { scopes }, runtime)?)
+            Ok::<_, Error>(snapshot(&*source, &model.inner, day, &SnapshotParams { scopes }, runtime)?)
         })?;
         Ok(PySnapshot { inner })
     }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use aipl_core::Error;
 use aipl_core::analyses::Snapshot;
 use aipl_core::timeline::ScopeValue;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchIterator, RecordBatchReader, StructArray};
-use arrow::datatypes::{DataType, Field, Int64Type, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchIterator, RecordBatchReader, StructArray};
+use arrow::datatypes::{Field, SchemaRef};
 use arrow::error::ArrowError;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyList};
@@ -15,6 +15,7 @@ use pyo3_arrow::error::PyArrowResult;
 use pyo3_arrow::ffi::{ArrayIterator, to_schema_pycapsule, to_stream_pycapsule};
 
 use crate::runtime::detached;
+use crate::values::append;
 
 type Reader = Box<dyn RecordBatchReader + Send>;
 
@@ -117,7 +118,7 @@ impl PyTable {
             let rows = left.min(batch.num_rows());
             for (name, column) in self.columns().iter().zip(batch.columns()) {
                 if let Some(list) = lists.get_item(name)? {
-                    append(&list.cast_into::<PyList>()?, column, rows)?;
+                    append(&list.cast_into::<PyList>()?, &column.slice(0, rows))?;
                 }
             }
             left -= rows;
@@ -126,17 +127,6 @@ impl PyTable {
             }
         }
         Ok(lists)
-    }
-}
-
-/// Appends the first rows of a column; results have columns of int64 and utf8 only.
-fn append(list: &Bound<'_, PyList>, column: &ArrayRef, rows: usize) -> PyResult<()> {
-    if *column.data_type() == DataType::Int64 {
-        let values = column.as_primitive::<Int64Type>();
-        (0..rows).try_for_each(|row| list.append(values.value(row)))
-    } else {
-        let values = column.as_string::<i32>();
-        (0..rows).try_for_each(|row| list.append(values.value(row)))
     }
 }
 

@@ -11,13 +11,13 @@ use std::sync::Arc;
 
 use aipl_benches::generate::EventGenerator;
 use aipl_benches::params::GeneratorParams;
-use aipl_core::analyses::{SnapshotParams, snapshot};
+use aipl_core::analyses::{FlowParams, SnapshotParams, TrendParams, flow, snapshot, trend};
 use aipl_core::audience::Audience;
 use aipl_core::base::{IdType, IdValue, Zone};
 use aipl_core::event::{BehaviorDecoder, EventSchema, TimeColumn};
 use aipl_core::model::{StageModel, compile};
 use aipl_core::source::Events;
-use aipl_core::timeline::{Runtime, Universe};
+use aipl_core::timeline::{Runtime, Timelines, Universe};
 use arrow::array::RecordBatch;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -91,6 +91,27 @@ fn timeline_and_stage_floors(c: &mut Criterion) {
     group.finish();
 }
 
+fn logs(c: &mut Criterion) {
+    let batch = events();
+    let events = Events::from_batches(batch.schema(), vec![batch], schema(), "Asia/Shanghai").expect("events");
+    let (model, runtime) = (StageModel::preset("databank").expect("preset"), Runtime::default());
+    let day = |text: &str| text.parse().expect("day");
+    let log = events.log(None, None, &runtime).expect("loads");
+    let mut group = c.benchmark_group("log of 1 M events");
+    group.throughput(Throughput::Elements(ROWS as u64)).sample_size(20);
+    group.bench_function("load", |b| b.iter(|| events.log(None, None, &runtime).expect("loads")));
+    group.bench_function("snapshot", |b| {
+        b.iter(|| snapshot(&log, &model, day(AS_OF), &SnapshotParams::default(), &runtime).expect("answers"));
+    });
+    group.bench_function("trend of 365 days", |b| {
+        b.iter(|| trend(&log, &model, day("2024-01-01"), day(AS_OF), &TrendParams::default(), &runtime).expect("answers"));
+    });
+    group.bench_function("flow of 30 days", |b| {
+        b.iter(|| flow(&log, &model, day("2024-11-30"), day(AS_OF), &FlowParams::default(), &runtime).expect("answers"));
+    });
+    group.finish();
+}
+
 fn audience_floor(c: &mut Criterion) {
     let universe = Arc::new(Universe::of_ids(IdType::Int64, (0..1_000_000).map(IdValue::Int)));
     let every = |step: usize| Audience::of_ids(&universe, (0..1_000_000).step_by(step).map(IdValue::Int), "every");
@@ -108,5 +129,5 @@ fn audience_floor(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(floors, event_floor, model_floor, timeline_and_stage_floors, audience_floor);
+criterion_group!(floors, event_floor, model_floor, timeline_and_stage_floors, logs, audience_floor);
 criterion_main!(floors);

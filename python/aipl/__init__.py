@@ -26,7 +26,10 @@ from aipl._errors import (
     UniverseMismatchError,
 )
 from aipl._events import Events, from_arrow, scan_csv, scan_ipc, scan_parquet
+from aipl._flow import Flow, flow, flow_triangle
+from aipl._log import EventLog
 from aipl._model import StageModel
+from aipl._over_time import Timeline, history, timeline, transition_drivers, trend
 from aipl._report import Report
 from aipl._schema import EventSchema
 from aipl._snapshot import Snapshot, snapshot
@@ -39,8 +42,10 @@ __all__ = [
     "AudienceError",
     "ColumnNotFoundError",
     "CorruptStoreError",
+    "EventLog",
     "EventSchema",
     "Events",
+    "Flow",
     "InternalError",
     "ModelError",
     "ParameterError",
@@ -53,16 +58,23 @@ __all__ = [
     "StageModel",
     "StoreLockedError",
     "Table",
+    "Timeline",
     "Universe",
     "UniverseMismatchError",
     "__version__",
+    "flow",
+    "flow_triangle",
     "from_arrow",
+    "history",
     "num_threads",
     "scan_csv",
     "scan_ipc",
     "scan_parquet",
     "set_num_threads",
     "snapshot",
+    "timeline",
+    "transition_drivers",
+    "trend",
 ]
 
 for _name in __all__:

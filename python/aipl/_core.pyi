@@ -2,16 +2,23 @@ from typing import Any, final
 
 __all__ = [
     "Audience",
+    "EventLog",
     "Events",
+    "Flow",
     "Schema",
     "Snapshot",
     "StageModel",
     "Table",
     "Universe",
     "__version__",
+    "flow_triangle",
+    "history",
     "num_threads",
     "raise_panic",
     "set_num_threads",
+    "timeline",
+    "transition_drivers",
+    "trend",
 ]
 
 __version__: str
@@ -59,6 +66,20 @@ class Events:
     def state_periods(self) -> int: ...
 
 @final
+class EventLog:
+    @staticmethod
+    def load(events: Events, columns: list[str] | None = None, progress: Any = None) -> EventLog: ...
+    def info(self) -> str: ...
+    def report(self) -> str: ...
+    def __len__(self) -> int: ...
+    @property
+    def universe(self) -> Universe: ...
+    @property
+    def tz(self) -> str: ...
+
+_Source = Events | EventLog
+
+@final
 class StageModel:
     @staticmethod
     def presets() -> list[str]: ...
@@ -86,11 +107,38 @@ class StageModel:
 class Snapshot:
     @staticmethod
     def take(
-        events: Events, model: StageModel, as_of: str, scopes: list[_Scope] | None = None, progress: Any = None
+        source: _Source, model: StageModel, as_of: str, scopes: list[_Scope] | None = None, progress: Any = None
     ) -> Snapshot: ...
     def counts(self) -> Table: ...
     def labels(self, scope: _Scope | None = None) -> Table: ...
     def audience(self, scope: _Scope, stage: str) -> Audience: ...
+    def report(self) -> str: ...
+    def recipe(self) -> str: ...
+    @property
+    def scopes(self) -> list[Any]: ...
+    @property
+    def universe(self) -> Universe: ...
+
+@final
+class Flow:
+    @staticmethod
+    def follow(
+        source: _Source,
+        model: StageModel,
+        start: str,
+        end: str,
+        scopes: list[_Scope] | None,
+        single: bool,
+        within: Audience | None = None,
+        mode: str = "endpoint",
+        progress: Any = None,
+    ) -> Flow: ...
+    def matrix(self) -> Table: ...
+    def rates(self) -> Table: ...
+    def classes(self) -> Table: ...
+    def scenes(self, benchmark: Flow | None = None, scope: _Scope | None = None) -> Table: ...
+    def audience(self, scope: _Scope, from_stages: list[str], to_stages: list[str]) -> Audience: ...
+    def class_audience(self, scope: _Scope, name: str, from_stage: str | None = None) -> Audience: ...
     def report(self) -> str: ...
     def recipe(self) -> str: ...
     @property
@@ -147,6 +195,47 @@ class Table:
     @property
     def columns(self) -> list[str]: ...
 
+def trend(
+    source: _Source,
+    model: StageModel,
+    start: str,
+    end: str,
+    scopes: list[_Scope] | None,
+    step: str,
+    measure: str,
+    progress: Any = None,
+) -> tuple[Table, str, str]: ...
+def flow_triangle(
+    source: _Source,
+    model: StageModel,
+    days: list[str],
+    scopes: list[_Scope] | None,
+    single: bool,
+    within: Audience | None = None,
+    progress: Any = None,
+) -> tuple[Table, str, str]: ...
+def history(
+    source: _Source,
+    model: StageModel,
+    consumer: _Id,
+    scopes: list[_Scope] | None,
+    single: bool,
+    progress: Any = None,
+) -> tuple[Table, str, str]: ...
+def timeline(
+    source: _Source, consumer: _Id, brand: _Id | None = None, progress: Any = None
+) -> tuple[Table, str, str, int]: ...
+def transition_drivers(
+    source: _Source,
+    model: StageModel,
+    days: tuple[str, str],
+    scope: _Scope,
+    from_stage: str,
+    to_stages: list[str],
+    by: str,
+    within: Audience | None = None,
+    progress: Any = None,
+) -> tuple[Table, str, str]: ...
 def num_threads() -> int: ...
 def set_num_threads(n: int) -> None: ...
 def raise_panic() -> None: ...

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from aipl import _core
 from aipl._arguments import choice, one_byte, paths, text, type_error
 from aipl._errors import ParameterError
+from aipl._log import EventLog
 from aipl._report import Report, account
 from aipl._schema import EventSchema
 
@@ -122,6 +123,49 @@ class Events:
             text("end", end),
         )
         return Events(inner, self._schema, self._on_error)
+
+    def load(self, columns: Iterable[str] | None = None, *, progress: Progress | None = None) -> EventLog:
+        """Read all events into memory, for any number of questions.
+
+        Parameters
+        ----------
+        columns : list of str, optional
+            Optional fields of the schema to load, by field name (`"rating"`, `"touchpoint"`, an own attribute). Default: all that are
+            mapped. `event_id` always comes along. A question that needs a field which was left out is refused.
+        progress : callable, optional
+            As in `validate`.
+
+        Returns
+        -------
+        EventLog
+
+        Raises
+        ------
+        ParameterError
+            If a field is not mapped; the message names the choices.
+        RejectedRowsError, SourceError
+            As in `validate`.
+
+        Warns
+        -----
+        RejectedRowsWarning
+            Once, if rows were rejected; `EventLog.report` has them.
+
+        Examples
+        --------
+        >>> log = events.load()
+        >>> len(log), log.universe
+        (6, Universe(5 consumers))
+        >>> aipl.snapshot(log, model, as_of="2024-06-30").counts().to_pydict()["consumers"]
+        [1, 1, 2, 1]
+        """
+        if isinstance(columns, str):
+            raise ParameterError(f"columns: a list of fields is needed; for one field pass [{columns!r}]")
+        if columns is not None and not isinstance(columns, Iterable):
+            raise type_error("columns", "a list of fields", columns)
+        wanted = None if columns is None else [text(f"columns[{at}]", item) for at, item in enumerate(columns)]
+        inner = _core.EventLog.load(self._inner, wanted, _callable(progress))
+        return EventLog(inner, self._schema, account(inner.report()))
 
     def validate(self, *, progress: Progress | None = None) -> Report:
         """Read every mapped column of every row and tell what could not be an event.

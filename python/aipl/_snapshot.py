@@ -10,10 +10,12 @@ from typing import Any
 
 from aipl import _core
 from aipl import _arguments as check
-from aipl._arguments import Scope, type_error
+from aipl import _question as question
+from aipl._arguments import Scope
 from aipl._audience import Audience, Universe
-from aipl._events import Events, Progress, _callable
+from aipl._events import Progress, _callable
 from aipl._model import StageModel
+from aipl._question import Source
 from aipl._report import Report, account
 from aipl._table import Table
 
@@ -160,7 +162,7 @@ class Snapshot:
 
 
 def snapshot(
-    source: Events,
+    source: Source,
     model: StageModel,
     *,
     as_of: datetime.date | str,
@@ -171,8 +173,8 @@ def snapshot(
 
     Parameters
     ----------
-    source : Events
-        The events, read once.
+    source : Events or EventLog
+        The events; lazy ones are read once.
     model : StageModel
         The stages and their rules.
     as_of : datetime.date or "YYYY-MM-DD"
@@ -218,11 +220,7 @@ def snapshot(
     >>> snap.counts().to_pydict()["consumers"]
     [1, 1, 2, 1]
     """
-    if not isinstance(source, Events):
-        raise type_error("source", "Events (of scan_parquet, scan_ipc, scan_csv or from_arrow)", source)
-    if not isinstance(model, StageModel):
-        hint = f"; use StageModel.preset({model!r})" if isinstance(model, str) else ""
-        raise TypeError(f"model: a StageModel is needed, not {type(model).__name__}{hint}")
+    source, model = question.source(source), question.model(model)
     day = check.day("as_of", as_of)
     inner = _core.Snapshot.take(
         source._inner, model._inner, day, check.scopes("scopes", scopes), _callable(progress)

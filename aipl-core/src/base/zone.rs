@@ -146,6 +146,13 @@ impl Zone {
         self.gaps.get(next).is_some_and(|gap| gap.start <= last_wall)
     }
 
+    /// Whether one offset is in force from one instant to another (UTC µs).
+    #[must_use]
+    pub fn is_steady(&self, first: i64, last: i64) -> bool {
+        let period = |instant| self.starts.partition_point(|&start| start <= instant);
+        period(first) == period(last)
+    }
+
     /// Instants outside `[low, high]` (UTC µs) are certainly not on any of the days `first..=last`.
     #[must_use]
     pub fn instants_around(&self, first: i32, last: i32) -> (i64, i64) {

@@ -105,10 +105,40 @@ impl TimeKind {
         (!zone.skips_within(first, last)).then_some(MICROS_PER_DAY / micros)
     }
 
+    /// How to resolve the raw values between two bounds at once, where they are far from any change of the zone's offset.
+    #[must_use]
+    pub fn steady(self, low: i64, high: i64, zone: &Zone) -> Option<SteadyTime> {
+        let (first, last) = (self.resolve(low, zone)?.0, self.resolve(high, zone)?.0);
+        let offset = zone.offset_at(first - MICROS_PER_DAY);
+        zone.is_steady(first - MICROS_PER_DAY, last + MICROS_PER_DAY)
+            .then_some(SteadyTime { kind: self, offset })
+    }
+
     /// Whether this raw value marks text that is no time.
     #[must_use]
     pub fn is_unreadable(self, raw: i64) -> bool {
         self == Self::TEXT && raw == UNREADABLE
+    }
+}
+
+/// Resolves raw values of a time column between the bounds that it was made for.
+#[derive(Debug, Clone, Copy)]
+pub struct SteadyTime {
+    kind: TimeKind,
+    offset: i64,
+}
+
+impl SteadyTime {
+    /// Instant (UTC µs) and day number.
+    #[inline]
+    #[must_use]
+    pub fn resolve(self, raw: i64) -> (i64, i32) {
+        let micros = match self.kind.scale {
+            Scale::MicrosPerUnit(micros) => raw * micros,
+            Scale::UnitsPerMicro(units) => raw.div_euclid(units),
+        };
+        let wall = if self.kind.wall { micros } else { micros + self.offset };
+        (wall - self.offset, wall.div_euclid(MICROS_PER_DAY) as i32)
     }
 }
 
@@ -354,5 +384,40 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn steady_times_are_those_resolved_one_by_one() {
+        let kinds = [
+            TimeKind::of(&DataType::Timestamp(ArrowUnit::Microsecond, None), None),
+            TimeKind::of(&DataType::Timestamp(ArrowUnit::Nanosecond, Some("UTC".into())), None),
+            TimeKind::of(&DataType::Date32, None),
+        ];
+        let mut steady_ones = 0;
+        for zone in ["UTC", "Asia/Shanghai", "America/New_York", "Pacific/Apia"].map(|name| Zone::named(name).expect("zone")) {
+            for kind in kinds.into_iter().flatten() {
+                // Bounds over four years, from hours to months apart.
+                for step in 0..400i64 {
+                    let micros = 1_290_000_000_000_000 + step * 311_040_000_000;
+                    let raw = |micros: i64| match kind.scale {
+                        Scale::MicrosPerUnit(unit) => micros / unit,
+                        Scale::UnitsPerMicro(units) => micros * units,
+                    };
+                    let (low, high) = (raw(micros), raw(micros + (step % 7) * 700_000_000_000));
+                    let Some(steady) = kind.steady(low, high, &zone) else { continue };
+                    steady_ones += 1;
+                    for part in 0..=10 {
+                        let value = low + (high - low) / 10 * part;
+                        assert_eq!(
+                            Some(steady.resolve(value)),
+                            kind.resolve(value, &zone),
+                            "{value} in {}",
+                            zone.name()
+                        );
+                    }
+                }
+            }
+        }
+        assert!(steady_ones > 1000);
     }
 }

@@ -59,7 +59,7 @@ pub struct EventBatch<'a> {
     pub days: &'a [i32],
     /// Behavior codes.
     pub codes: &'a [BehaviorCode],
-    /// Instants (UTC µs), 0 where the request does not ask for one; empty if it asks for none.
+    /// Instants (UTC µs); arbitrary where the request does not ask for one, empty if it asks for none.
     pub instants: &'a [i64],
     /// The requested columns.
     pub columns: &'a RecordBatch,

@@ -26,6 +26,8 @@ const FORMAT: &str = "Parquet";
 const BATCH_ROWS: usize = 16_384;
 /// Selected rows handed over at a time. Far more rows are decoded to find them, and those should stay in the cache.
 const SELECTED_ROWS: usize = 2_048;
+/// Where more than one row in so many survives, batches of survivors are as large as others.
+const MANY: usize = 4;
 
 /// Parquet files as a source; the unit of parallel work is a row group.
 #[derive(Debug)]
@@ -311,7 +313,14 @@ impl GroupReader<'_> {
         if wanted.is_empty() {
             return survivors.give(0, &self.data.name, &self.complete(None, survivors.len())?, sink, tally);
         }
-        for batch in self.columns(&wanted, Some(RowSelection::from_boolean_buffer(keep)), SELECTED_ROWS, tally)? {
+        let all = survivors.len() == keep.len();
+        let batch_rows = if survivors.len() > keep.len() / MANY {
+            BATCH_ROWS
+        } else {
+            SELECTED_ROWS
+        };
+        let selection = (!all).then(|| RowSelection::from_boolean_buffer(keep));
+        for batch in self.columns(&wanted, selection, batch_rows, tally)? {
             let batch = batch.map_err(|error| self.malformed(error))?;
             let rows = batch.num_rows();
             survivors.give(given, &self.data.name, &self.complete(Some(&batch), rows)?, sink, tally)?;

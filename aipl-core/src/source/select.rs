@@ -235,18 +235,22 @@ impl<'a> Selector<'a> {
         let extremes = keep
             .set_indices()
             .fold((i64::MAX, i64::MIN), |(low, high), row| (low.min(raw[row]), high.max(raw[row])));
-        let divisor = if extremes.0 > extremes.1 {
-            None
+        let (steady, divisor) = if extremes.0 > extremes.1 {
+            (None, None)
         } else {
-            kind.plain_days(extremes.0, extremes.1, zone)
+            (
+                kind.steady(extremes.0, extremes.1, zone),
+                kind.plain_days(extremes.0, extremes.1, zone),
+            )
         };
         let start = out.len();
         out.rows.reserve(keep.count_set_bits());
         let any_instants = request.instants.iter().any(|needed| *needed);
         let mut dropped = false;
         for row in keep.set_indices() {
-            let (instant, day) = match divisor {
-                Some(units) if !request.instants[usize::from(codes[row])] => (0, raw[row].div_euclid(units) as i32),
+            let (instant, day) = match (steady, divisor) {
+                (Some(steady), _) => steady.resolve(raw[row]),
+                (None, Some(units)) if !request.instants[usize::from(codes[row])] => (0, raw[row].div_euclid(units) as i32),
                 _ => match kind.resolve(raw[row], zone) {
                     Some(resolved) => resolved,
                     None => {

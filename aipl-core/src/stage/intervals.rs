@@ -38,8 +38,16 @@ pub struct IntervalFinder<'a> {
     truth: u64,
     /// The row that next leaves each window.
     tails: Vec<usize>,
+    /// Days after an event on which it still counts for each leaf.
+    reach: Vec<i32>,
+    /// The last day of each leaf that holds, and the last day with an event of those that ask for two.
+    ends: Vec<i32>,
+    twice_on: Vec<i32>,
     states: States,
 }
+
+/// No day.
+const NEVER: i32 = i32::MIN;
 
 /// A change of a state on a day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,31 +82,89 @@ impl<'a> IntervalFinder<'a> {
             orders: vec![HashMap::new(); program.leaves.len()],
             truth: 0,
             tails: vec![0; program.windows.len()],
+            reach: program
+                .leaves
+                .iter()
+                .map(|leaf| leaf.days.map_or(i32::MAX, |days| days as i32 - 1))
+                .collect(),
+            ends: vec![NEVER; program.leaves.len()],
+            twice_on: vec![NEVER; program.leaves.len()],
             states: States::default(),
         }
     }
 
     /// Calls `visit` with each interval, in order of day: they follow on each other from the day on which the pair exists (or the
     /// first day of the range) to the last day of the range. Events must be in order of day.
-    pub fn find(&mut self, history: &History<'_>, mut visit: impl FnMut(Interval)) {
-        self.begin(history);
+    pub fn find(&mut self, history: &History<'_>, visit: impl FnMut(Interval)) {
+        self.states.begin(history, self.program.states.len());
+        if self.program.counted.is_empty() {
+            self.find_simple(history, visit);
+        } else {
+            self.find_counting(history, visit);
+        }
+    }
+
+    /// Where every rule asks for one event, or for two days: an event only ever moves the day on which a leaf ends further out.
+    fn find_simple(&mut self, history: &History<'_>, mut visit: impl FnMut(Interval)) {
+        let program = self.program;
+        let (mut row, mut run, mut truth) = (0, None::<Interval>, 0u64);
+        let mut next_end = i32::MAX;
+        self.twice_on.fill(NEVER);
+        loop {
+            let incoming = history.words.get(row).map_or(i32::MAX, |&word| day_of(word));
+            let day = incoming.min(next_end.saturating_add(1)).min(self.states.next_day());
+            if day > self.last {
+                break;
+            }
+            if next_end < day {
+                for bit in bits(truth) {
+                    truth &= !(u64::from(self.ends[bit] < day) << bit);
+                }
+            }
+            let mut mask = 0;
+            while let Some(&word) = history.words.get(row).filter(|word| day_of(**word) == day) {
+                mask |= self.masks[class_of(word)];
+                row += 1;
+            }
+            for bit in bits(mask & program.once) {
+                self.ends[bit] = day.saturating_add(self.reach[bit]);
+            }
+            truth |= mask & program.once;
+            for bit in bits(mask & program.twice) {
+                let before = std::mem::replace(&mut self.twice_on[bit], day);
+                if before != NEVER && before.saturating_add(self.reach[bit]) >= day {
+                    self.ends[bit] = before.saturating_add(self.reach[bit]);
+                    truth |= 1 << bit;
+                }
+            }
+            next_end = bits(truth).map(|bit| self.ends[bit]).min().unwrap_or(i32::MAX);
+            self.states.pass(day, program);
+            self.turn(&mut run, program.label(truth | self.states.on), day, &mut visit);
+        }
+        self.close(run, self.last, &mut visit);
+    }
+
+    /// Begins another run if the label changes on the day.
+    #[inline]
+    fn turn(&self, run: &mut Option<Interval>, label: u8, day: i32, visit: &mut impl FnMut(Interval)) {
+        if run.is_none_or(|open| open.label != label) {
+            self.close(run.take(), day - 1, visit);
+            *run = Some(Interval {
+                label,
+                first: day,
+                last: day,
+            });
+        }
+    }
+
+    fn find_counting(&mut self, history: &History<'_>, mut visit: impl FnMut(Interval)) {
+        self.begin();
         let (mut row, mut run) = (0, None::<Interval>);
         while let Some(day) = self.next_day(history, row).filter(|day| *day <= self.last) {
             self.expire(history, day);
             row = self.admit(history, row, day);
             self.states.pass(day, self.program);
-            let label = self.program.label(self.truth | self.states.on);
-            match &mut run {
-                Some(open) if open.label == label => {}
-                _ => {
-                    self.close(run.take(), day - 1, &mut visit);
-                    run = Some(Interval {
-                        label,
-                        first: day,
-                        last: day,
-                    });
-                }
-            }
+            self.turn(&mut run, self.program.label(self.truth | self.states.on), day, &mut visit);
         }
         self.close(run, self.last, &mut visit);
     }
@@ -113,14 +179,13 @@ impl<'a> IntervalFinder<'a> {
         }
     }
 
-    fn begin(&mut self, history: &History<'_>) {
+    fn begin(&mut self) {
         self.values.fill(0);
         for &bit in &self.program.counted {
             self.orders[bit].clear();
         }
         self.tails.fill(0);
         self.truth = self.program.empty_truth();
-        self.states.begin(history, self.program.states.len());
     }
 
     /// The next day on which anything changes.
@@ -128,8 +193,11 @@ impl<'a> IntervalFinder<'a> {
         let incoming = history.words.get(row).map(|&word| day_of(word));
         let expiry = |(&(days, _), &tail): (&(i32, u64), &usize)| (tail < row).then(|| day_of(history.words[tail]).saturating_add(days));
         let leaving = self.program.windows.iter().zip(&self.tails).filter_map(expiry).min();
-        let change = self.states.changes.get(self.states.next).map(|(day, _)| *day);
-        [incoming, leaving, change].into_iter().flatten().min()
+        let change = self.states.next_day();
+        [incoming, leaving, (change < i32::MAX).then_some(change)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Takes out of each window what is too old on the day.
@@ -245,6 +313,12 @@ impl States {
             self.changes.push((span.last.saturating_add(1), Change::Period(span.state, false)));
         }
         self.changes.sort_unstable();
+    }
+
+    /// The day of the next change.
+    #[inline]
+    fn next_day(&self) -> i32 {
+        self.changes.get(self.next).map_or(i32::MAX, |(day, _)| *day)
     }
 
     /// Applies the changes of the day.

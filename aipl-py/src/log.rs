@@ -1,0 +1,78 @@
+//! `EventLog` of the core, and what questions can be asked of: events or a log.
+
+use aipl_core::Error;
+use aipl_core::analyses::Report;
+use aipl_core::timeline::{EventLog, Timelines};
+use pyo3::prelude::*;
+
+use crate::audience::PyUniverse;
+use crate::events::PyEvents;
+use crate::runtime::{detached, guarded};
+
+/// Events in memory.
+#[pyclass(frozen, module = "aipl._core", name = "EventLog")]
+pub struct PyEventLog {
+    pub inner: EventLog,
+}
+
+/// What a question is asked of.
+#[derive(FromPyObject)]
+pub enum PySource<'py> {
+    /// Lazy events.
+    Events(PyRef<'py, PyEvents>),
+    /// A log.
+    Log(PyRef<'py, PyEventLog>),
+}
+
+impl PySource<'_> {
+    /// The same in the core; cheap, since both are shared.
+    pub fn timelines(&self) -> Box<dyn Timelines> {
+        match self {
+            PySource::Events(events) => Box::new(events.inner.clone()),
+            PySource::Log(log) => Box::new(log.inner.clone()),
+        }
+    }
+}
+
+#[pymethods]
+impl PyEventLog {
+    #[staticmethod]
+    #[pyo3(signature = (events, columns=None, progress=None))]
+    fn load(py: Python<'_>, events: &PyEvents, columns: Option<Vec<String>>, progress: Option<Py<PyAny>>) -> PyResult<Self> {
+        let inner = detached(py, progress.as_ref(), |runtime| {
+            events.inner.log(columns.as_deref(), None, runtime).map_err(Error::from)
+        })?;
+        Ok(PyEventLog { inner })
+    }
+
+    /// What the log holds, as JSON.
+    fn info(&self, py: Python<'_>) -> PyResult<String> {
+        guarded(py, || Ok::<_, Error>(self.inner.info().to_string()))
+    }
+
+    /// The account of the rows that were read to make it, as JSON.
+    fn report(&self) -> String {
+        let (elapsed, threads) = self.inner.effort();
+        let report = Report {
+            tally: self.inner.tally().clone(),
+            notes: Vec::new(),
+            elapsed,
+            threads,
+        };
+        report.to_json().to_string()
+    }
+
+    #[getter]
+    fn universe(&self) -> PyUniverse {
+        PyUniverse::new(self.inner.universe().clone())
+    }
+
+    #[getter]
+    fn tz(&self) -> String {
+        self.inner.zone().name().to_owned()
+    }
+
+    fn __len__(&self) -> usize {
+        self.inner.rows()
+    }
+}
