@@ -6,6 +6,7 @@ import datetime
 import difflib
 import operator
 import os
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +17,8 @@ Id = str | int
 Scope = str | int | tuple[str | int, str | int]
 """A brand or store, or a brand and a category."""
 
+# Python reads more forms, and more of them in newer versions.
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -49,9 +52,17 @@ def day(name: str, value: object) -> str:
     if isinstance(value, datetime.datetime):
         raise ParameterError(f"{name}: a day is needed, not a time; pass its .date() in the time zone of the data")
     if isinstance(value, datetime.date):
+        if not 1970 <= value.year < 2200:
+            raise ParameterError(f"{name}: {value} is outside 1970-01-01 to 2199-12-31")
         return value.isoformat()
     if isinstance(value, str):
-        return text(name, value)
+        try:
+            parsed = datetime.date.fromisoformat(text(name, value)) if _DAY.fullmatch(value) else None
+        except ValueError:
+            parsed = None
+        if parsed is None:
+            raise ParameterError(f"{name}: {value!r} is not a day; write it as YYYY-MM-DD")
+        return day(name, parsed)
     raise type_error(name, 'a datetime.date or "YYYY-MM-DD"', value)
 
 

@@ -10,6 +10,8 @@ from aipl._arguments import Id, count, identifier, type_error
 from aipl._errors import ParameterError
 
 if TYPE_CHECKING:
+    from aipl._flow import Flow as _Flow
+    from aipl._log import EventLog as _EventLog
     from aipl._snapshot import Snapshot as _Snapshot
 
 __all__ = ["Audience", "Universe"]
@@ -112,14 +114,14 @@ class Audience:
         self._universe = universe
 
     @staticmethod
-    def from_bytes(data: bytes, universe: Universe | _Snapshot | Audience | None = None) -> Audience:
+    def from_bytes(data: bytes, universe: Universe | _Snapshot | _Flow | _EventLog | Audience | None = None) -> Audience:
         """Read what `to_bytes` wrote.
 
         Parameters
         ----------
         data : bytes
             The bytes.
-        universe : Universe, Snapshot or Audience, optional
+        universe : Universe, or Snapshot, Flow, EventLog or Audience, optional
             Whose consumers are numbered. Without it the audience can be counted and combined, but not listed.
 
         Raises
@@ -142,7 +144,7 @@ class Audience:
         return Audience(_core.Audience.from_bytes(bytes(data), None if known is None else known._inner), known)
 
     @staticmethod
-    def from_ids(ids: Iterable[Id], universe: Universe | _Snapshot | Audience) -> Audience:
+    def from_ids(ids: Iterable[Id], universe: Universe | _Snapshot | _Flow | _EventLog | Audience) -> Audience:
         """The consumers of a universe that have these ids; ids that are not in it are left out.
 
         Raises
@@ -301,14 +303,11 @@ def _audience(name: str, value: object) -> Audience:
 
 
 def _known(value: object) -> Universe:
-    from aipl._snapshot import Snapshot
-
     if isinstance(value, Universe):
         return value
-    if isinstance(value, Snapshot):
-        return value.universe
-    if isinstance(value, Audience):
-        if value.universe is None:
-            raise ParameterError("universe: this audience was read without its universe")
-        return value.universe
-    raise type_error("universe", "a Universe, a Snapshot or an Audience", value)
+    if isinstance(value, Audience) and value.universe is None:
+        raise ParameterError("universe: this audience was read without its universe")
+    known = getattr(value, "universe", None)
+    if isinstance(known, Universe):
+        return known
+    raise type_error("universe", "a Universe, or a Snapshot, Flow, EventLog or Audience", value)

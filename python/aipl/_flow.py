@@ -132,7 +132,7 @@ class Flow:
         Raises
         ------
         ParameterError
-            If the model has other than four or five stages, or the benchmark has several scopes.
+            If the model has other than four to six stages, or the benchmark has several scopes.
 
         Notes
         -----
@@ -327,7 +327,7 @@ def flow(
     mode = check.choice("mode", mode, ("endpoint", "peak"))
     limit = question.audience("within", within)
     inner = _core.Flow.follow(
-        source._inner, model._inner, *days, scopes, single, limit and limit._inner, mode, _callable(progress)
+        source._inner, model._inner, *days, scopes, single, limit, mode, _callable(progress)
     )
     return Flow(inner, model, days, mode, account(inner.report()))
 
@@ -376,6 +376,6 @@ def flow_triangle(
     scopes, single = question.one_or_more(scope)
     limit = question.audience("within", within)
     inner, report, recipe = _core.flow_triangle(
-        source._inner, model._inner, listed, scopes, single, limit and limit._inner, _callable(progress)
+        source._inner, model._inner, listed, scopes, single, limit, _callable(progress)
     )
     return Table(inner, account(report), json.loads(recipe))

@@ -13,7 +13,7 @@ from aipl import _core
 from aipl import _question as question
 from aipl._arguments import Id, Scope
 from aipl._audience import Audience
-from aipl._events import Progress, _callable
+from aipl._events import Events, Progress, _callable
 from aipl._model import StageModel
 from aipl._question import Source
 from aipl._report import Report, account
@@ -197,7 +197,9 @@ def timeline(
     inner, report, recipe, acts = _core.timeline(
         source._inner, check.identifier("consumer", consumer), brand, _callable(progress)
     )
-    return Timeline(inner, account(report), json.loads(recipe), acts, brand)
+    # A log warned when it was loaded.
+    told = account(report, warn=isinstance(source, Events))
+    return Timeline(inner, told, json.loads(recipe), acts, brand)
 
 
 def transition_drivers(
@@ -236,15 +238,16 @@ def transition_drivers(
     -------
     Table
         One row a value that anybody of the base saw, most movers first: `value`; `movers`, `stayers` who saw it, of `movers_total`,
-        `stayers_total` (int64); `mover_percent`, `stayer_percent` (coverage); `rate_with`, `rate_without` (percent who moved of those who saw
-        it and of those who did not); `lift` (rate_with ÷ rate_without); `tgi` (100 × mover coverage ÷ stayer coverage) with
+        `stayers_total` (int64); `coverage_percent` of the base, `mover_percent`, `stayer_percent`; `rate_with`, `rate_without` (percent who moved of
+        those who saw it and of those who did not); `lift` (rate_with ÷ rate_without); `tgi` (100 × mover coverage ÷ stayer coverage) with
         `tgi_low`, `tgi_high` (95 %); `last_touch` (movers for whom it was the last value before the event that moved them),
-        `last_touch_percent` of all movers; `small` (fewer than 30 movers saw it: too few to act on). Null where a denominator is 0.
+        `last_touch_percent` of all movers; `small` (fewer than 30 movers saw it: too few to act on). Null where a denominator is 0;
+        `tgi` also where no mover saw the value.
 
     Raises
     ------
     ParameterError
-        If the range is reversed, or a stage, the scope or the field cannot be used.
+        If the range is reversed or of one day, or a stage, the scope or the field cannot be used.
 
     Notes
     -----
@@ -269,7 +272,7 @@ def transition_drivers(
         check.text("from_stage", from_stage),
         question.stages("to_stage", to_stage),
         check.text("by", by),
-        limit and limit._inner,
+        limit,
         _callable(progress),
     )
-    return Table(inner, account(report), json.loads(recipe))
+    return Table(inner, account(report, warn=isinstance(source, Events)), json.loads(recipe))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from aipl import _core
 from aipl._arguments import Id, Scope, scope, scopes, text, type_error
 from aipl._audience import Audience
 from aipl._errors import ParameterError
@@ -47,7 +48,9 @@ def stages(name: str, value: str | Sequence[str]) -> list[str]:
     return listed
 
 
-def audience(name: str, value: object) -> Audience | None:
-    if value is not None and not isinstance(value, Audience):
+def audience(name: str, value: object) -> _core.Audience | None:
+    if value is None:
+        return None
+    if not isinstance(value, Audience):
         raise type_error(name, "an Audience", value)
-    return value
+    return value._inner

@@ -96,10 +96,10 @@ class Report:
         return "\n".join(lines)
 
 
-def account(text: str, stacklevel: int = 3) -> Report:
+def account(text: str, stacklevel: int = 3, *, warn: bool = True) -> Report:
     """The report of a question, with one warning if rows were rejected."""
     report = Report(json.loads(text))
-    if report.rows_rejected:
+    if warn and report.rows_rejected:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in report.rejected.items())
         noun = "row" if report.rows_rejected == 1 else "rows"
         message = f"{report.rows_rejected:,} {noun} rejected ({reasons}); the result's .report has the first examples"

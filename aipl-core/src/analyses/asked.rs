@@ -177,6 +177,13 @@ impl<'a> Asked<'a> {
         Value::Object(recipe)
     }
 
+    /// Named scopes of which an answer has nothing to say, in words.
+    pub fn empty_scopes(&self, scopes: &[ScopeValue], is_empty: impl Fn(usize) -> bool, words: &str) -> Vec<String> {
+        let empty = |scope: &&ScopeValue| scopes.binary_search(scope).is_ok_and(&is_empty);
+        let named = self.named.iter().flatten().filter(empty);
+        named.map(|scope| format!("scope {:?}: {words}", scope.to_string())).collect()
+    }
+
     /// The account of a question.
     pub fn report(&self, tally: Tally, elapsed: Duration, more: Vec<String>, runtime: &Runtime<'_>) -> Report {
         let mut notes = self.program.unmatched.clone();

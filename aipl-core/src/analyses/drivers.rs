@@ -10,7 +10,7 @@ use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch
 use serde_json::json;
 
 use crate::analyses::asked::{AnalysisError, Asked, Within, arrow_fault, check_range};
-use crate::analyses::labels::{counts, percents};
+use crate::analyses::labels::{OUT, counts, percents};
 use crate::analyses::outcome::Answer;
 use crate::audience::Audience;
 use crate::base::Day;
@@ -42,11 +42,11 @@ pub struct DriverParams {
 ///
 /// # Shape and units
 /// One row a value that anybody of the base saw, most movers first: `value` (utf8); `movers`, `stayers` who saw it and
-/// `movers_total`, `stayers_total` (int64); `mover_percent`, `stayer_percent` (coverage); `rate_with`, `rate_without` (percent who
+/// `movers_total`, `stayers_total` (int64); `coverage_percent` of the base, `mover_percent`, `stayer_percent`; `rate_with`, `rate_without` (percent who
 /// moved of those who saw it, and of those who did not); `lift` (their ratio); `tgi` (100 × mover coverage ÷ stayer coverage)
 /// with `tgi_low`, `tgi_high` (95 %, from the logarithm of the ratio of two independent shares); `last_touch` (movers for whom it was
 /// the last value seen before the event that moved them) and `last_touch_percent` of all movers; `small` (fewer than
-/// 30 movers saw it). Null where a denominator is zero.
+/// 30 movers saw it). Null where a denominator is zero; `tgi` also where no mover saw the value.
 ///
 /// # Errors
 /// A reversed range; an unknown stage, scope or field; what the source refuses.
@@ -65,12 +65,24 @@ pub fn transition_drivers(
     runtime: &Runtime<'_>,
 ) -> Result<Answer, AnalysisError> {
     check_range(start, end)?;
+    if start == end {
+        return Err(AnalysisError::parameter(
+            "end",
+            format!("{end} is also start; a transition needs two days"),
+        ));
+    }
     check_field(by, source.schema())?;
     let asked = Asked::new(source, model, Some(std::slice::from_ref(scope)))?;
     let label = |stage: &str| match stage {
-        "out" => Ok(0),
+        OUT => Ok(0),
         _ => model.stage_index(stage).map(|place| place as u8 + 1),
     };
+    if from == OUT {
+        return Err(AnalysisError::parameter(
+            "from_stage",
+            "who is out is not known one by one; name a stage",
+        ));
+    }
     let transition = Transition {
         days: (start.number(), end.number()),
         from: model.stage_index(from)? as u8 + 1,
@@ -98,6 +110,8 @@ pub fn transition_drivers(
     for bucket in buckets {
         sums.add(bucket?);
     }
+    let nobody = |_: usize| sums.movers + sums.stayers == 0;
+    let notes = asked.empty_scopes(&about.scopes, nobody, &format!("nobody is in {from} at the close of {start}"));
     let parameters = [
         ("start", json!(start.to_string())),
         ("end", json!(end.to_string())),
@@ -116,12 +130,13 @@ pub fn transition_drivers(
             "distinct consumers in from_stage at the close of start",
             &parameters,
         ),
-        report: asked.report(tally, about.elapsed, Vec::new(), runtime),
+        report: asked.report(tally, about.elapsed, notes, runtime),
     })
 }
 
 fn check_field(by: &str, schema: &EventSchema) -> Result<(), AnalysisError> {
-    const NOT_LABELS: [&str; 4] = ["consumer", "brand", "time", "event_id"];
+    // Every order and every event is a value of its own, which nobody else sees.
+    const NOT_LABELS: [&str; 5] = ["consumer", "brand", "time", "order_id", "event_id"];
     let mut choices = vec!["behavior"];
     let mapped = schema.mapped().map(|(role, _)| role);
     choices.extend(mapped.filter(|role| *role != "behavior" && !NOT_LABELS.contains(role) && !MEASURE_FIELDS.contains(role)));
@@ -309,6 +324,11 @@ impl Sums {
             ("stayers", count(&|seen| seen.stayers), false),
             ("movers_total", same(movers), false),
             ("stayers_total", same(stayers), false),
+            (
+                "coverage_percent",
+                percent(&|seen| (seen.movers + seen.stayers, movers + stayers)),
+                true,
+            ),
             ("mover_percent", percent(&|seen| (seen.movers, movers)), true),
             ("stayer_percent", percent(&|seen| (seen.stayers, stayers)), true),
             ("rate_with", percent(&|seen| (seen.movers, seen.movers + seen.stayers)), true),
@@ -357,18 +377,17 @@ mod tests {
 
     #[test]
     fn the_index_is_that_of_the_definitions() {
-        // Definitions 6.1: 9 of 100 against a share of 6.6 % known exactly gives 136.4 [73.1, 254.4].
-        let seen = Seen {
-            movers: 9,
-            stayers: 66_000_000,
-            last_touch: 0,
-        };
-        let (tgi, error) = index(&seen, 100, 1_000_000_000).expect("an index");
+        // Definitions 6.1, against a base of 6,600 of 100,000.
         let rounded = |value: f64| (value * 10.0).round() / 10.0;
-        assert_eq!(rounded(tgi), 136.4);
-        assert_eq!(
-            [-1.0, 1.0].map(|sign: f64| rounded(tgi * (sign * QUANTILE * error).exp())),
-            [73.1, 254.4]
-        );
+        for (movers, total, expected) in [(89, 1000, [134.8, 110.4, 164.6]), (9, 100, [136.4, 73.1, 254.4])] {
+            let seen = Seen {
+                movers,
+                stayers: 6_600,
+                last_touch: 0,
+            };
+            let (tgi, error) = index(&seen, total, 100_000).expect("an index");
+            let found = [0.0, -1.0, 1.0].map(|sign: f64| rounded(tgi * (sign * QUANTILE * error).exp()));
+            assert_eq!(found, expected);
+        }
     }
 }

@@ -233,6 +233,9 @@ pub fn flow(
         cells[(one.scope() * labels + one.from()) * labels + one.to()] += 1;
         returned[one.scope() * labels + one.to()] += i64::from(one.class() == FlowClass::Returned);
     }
+    let per_scope = labels * labels;
+    let nobody = |place: usize| cells[place * per_scope..(place + 1) * per_scope].iter().all(|count| *count == 0);
+    let notes = asked.empty_scopes(&about.scopes, nobody, "nobody is in a stage on either day");
     let parameters = [
         ("start", json!(start.to_string())),
         ("end", json!(end.to_string())),
@@ -250,7 +253,7 @@ pub fn flow(
         days: (start, end),
         mode: params.mode,
         recipe: asked.recipe("flow", unit, &parameters),
-        report: asked.report(about.tally, about.elapsed, Vec::new(), runtime),
+        report: asked.report(about.tally, about.elapsed, notes, runtime),
         scopes: Arc::new(about.scopes),
     })
 }
@@ -372,7 +375,7 @@ impl Flow {
         if from.is_empty() || to.is_empty() {
             return Err(AnalysisError::parameter("from_stage, to_stage", "name at least one stage each"));
         }
-        if from == [0] && to == [0] {
+        if from.iter().chain(&to).all(|label| *label == 0) {
             return Err(AnalysisError::parameter(
                 "from_stage, to_stage",
                 "who is out on both days is not followed; ask for a stage on one side",

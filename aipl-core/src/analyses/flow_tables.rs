@@ -20,6 +20,15 @@ const fn scene(code: &'static str, name_zh: &'static str, from: &'static [usize]
     Scene { code, name_zh, from, to }
 }
 
+/// For models of six stages, as O and A1 to A5: who is in no stage at all counts with O.
+const SIX: [Scene; 6] = [
+    scene("acquisition", "拉新", &[0, 1], &[2, 3, 4, 5]),
+    scene("pooling", "蓄水", &[2], &[3]),
+    scene("seeding", "种草", &[2, 3], &[4]),
+    scene("direct_conversion", "直接转化", &[0, 1, 2, 3], &[5]),
+    scene("seeded_conversion", "种草转化", &[4], &[5]),
+    scene("repurchase", "复购", &[5], &[6]),
+];
 /// For models of five stages, as A1 to A5.
 const FIVE: [Scene; 6] = [
     scene("acquisition", "拉新", &[0], &[1, 2, 3, 4]),
@@ -149,13 +158,14 @@ impl Flow {
     /// A benchmark is one scope, set beside every scope of this flow. Names: definitions page; the cells behind them are ours.
     ///
     /// # Errors
-    /// A model of other than four or five stages; a benchmark of another number of stages.
+    /// A model of other than four to six stages; a benchmark of another number of stages.
     pub fn scenes(&self, benchmark: Option<(&Flow, usize)>) -> Result<RecordBatch, AnalysisError> {
         let scenes: &[Scene] = match self.model.stages.len() {
+            6 => &SIX,
             5 => &FIVE,
             4 => &FOUR,
             stages => {
-                let problem = format!("named scenes are for models of 4 or 5 stages; {:?} has {stages}", self.model.id);
+                let problem = format!("named scenes are for models of 4, 5 or 6 stages; {:?} has {stages}", self.model.id);
                 return Err(AnalysisError::parameter("model", problem));
             }
         };

@@ -115,7 +115,12 @@ pub fn snapshot(
         label_bucket(&bucket, program, as_of)
     })?;
     let counts = count(&buckets, about.scopes.len(), program.stages);
-    let notes = unseen(&about.scopes, &counts, program, asked.named.as_deref());
+    let nobody = |place: usize| {
+        counts[place * program.stages..(place + 1) * program.stages]
+            .iter()
+            .all(|count| *count == 0)
+    };
+    let notes = asked.empty_scopes(&about.scopes, nobody, "nobody is in a stage on the day");
     let unit = "distinct consumers per scope and stage at the close of the day";
     let recipe = asked.recipe("snapshot", unit, &[("as_of", json!(as_of.to_string()))]);
     let report = asked.report(about.tally, about.elapsed, notes, runtime);
@@ -152,23 +157,6 @@ fn count(buckets: &[Vec<PackedLabel>], scopes: usize, stages: usize) -> Vec<i64>
         .flatten()
         .for_each(|label| counts[label.scope() * stages + label.stage()] += 1);
     counts
-}
-
-/// Named scopes in which nobody is in a stage, in words.
-fn unseen(scopes: &[ScopeValue], counts: &[i64], program: &Program, named: Option<&[ScopeValue]>) -> Vec<String> {
-    let empty = |scope: &&ScopeValue| {
-        scopes.binary_search(scope).is_ok_and(|at| {
-            counts[at * program.stages..(at + 1) * program.stages]
-                .iter()
-                .all(|count| *count == 0)
-        })
-    };
-    named
-        .into_iter()
-        .flatten()
-        .filter(empty)
-        .map(|scope| format!("scope {:?}: nobody is in a stage on the day", scope.to_string()))
-        .collect()
 }
 
 impl Snapshot {

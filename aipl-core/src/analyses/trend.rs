@@ -213,9 +213,14 @@ pub fn trend(
         steps.days.len(),
         params.measure,
     );
-    let place = |row: usize| row % (scopes * stages);
+    let series = scopes * stages;
+    let nothing = |scope: usize| {
+        (0..counts.len() / series.max(1)).all(|step| counts[step * series + scope * stages..][..stages].iter().all(|count| *count == 0))
+    };
+    let notes = asked.empty_scopes(&about.scopes, nothing, "nothing to count on any day of the range");
+    let place = |row: usize| row % series;
     let rows = counts.len();
-    let day = |row: usize| steps.days[row / (scopes * stages).max(1)].number();
+    let day = |row: usize| steps.days[row / series.max(1)].number();
     let columns: [(&str, ArrayRef); 4] = [
         ("day", Arc::new(Date32Array::from_iter_values((0..rows).map(day)))),
         (
@@ -234,7 +239,7 @@ pub fn trend(
     Ok(Answer {
         table: RecordBatch::try_from_iter(columns).map_err(crate::analyses::asked::arrow_fault)?,
         recipe: asked.recipe("trend", params.measure.unit(), &parameters),
-        report: asked.report(about.tally, about.elapsed, Vec::new(), runtime),
+        report: asked.report(about.tally, about.elapsed, notes, runtime),
     })
 }
 

@@ -67,10 +67,11 @@ pub(crate) struct Judge<'a> {
     last_class: (u64, u16),
     mains: Numbers,
     categories: Numbers,
-    /// Scope number of each main number met, where scopes have no category; `NOT_WANTED` where it is not wanted.
-    singles: Vec<u32>,
-    /// Scope number of each pair of main and category numbers met.
-    pairs: HashMap<(u32, u32), u32>,
+    /// Pairs of main and category numbers met, and the place of each.
+    pairs: Vec<(u32, u32)>,
+    pair_numbers: HashMap<(u32, u32), u32>,
+    /// The scope number of each candidate: of main numbers, or of pairs where scopes have categories.
+    numbered: Vec<u32>,
     failed: Option<SourceError>,
 }
 
@@ -96,28 +97,41 @@ impl<'a> Judge<'a> {
             last_class: (0, 0),
             mains: Numbers::default(),
             categories: Numbers::default(),
-            singles: Vec::new(),
-            pairs: HashMap::new(),
+            pairs: Vec::new(),
+            pair_numbers: HashMap::new(),
+            numbered: Vec::new(),
             failed: None,
         }
     }
 
-    /// Judges a batch but for its consumers. Rows that are not `alive` beforehand are not looked at further.
-    pub fn judge(&mut self, batch: &EventBatch<'_>, mut alive: Vec<bool>, tally: &mut Tally) -> Result<Judged, SourceError> {
-        let mut scopes = self.scope_numbers(batch)?;
+    /// Judges a batch. Rows that are not `owned` are of no consumer, or of one who is not asked for: they make no scope known.
+    pub fn judge(&mut self, batch: &EventBatch<'_>, owned: &[bool], tally: &mut Tally) -> Result<Judged, SourceError> {
+        let mut alive = vec![true; batch.rows.len()];
+        let mut scopes = self.candidates(batch)?;
         self.check_labels(batch, &mut scopes, &mut alive, tally)?;
         self.check_measures(batch, &mut alive, tally)?;
         let masks = self.masks(batch);
         let classes = masks.iter().map(|&mask| self.class(mask)).collect();
         let payloads = self.payloads(batch)?;
-        let judged = Judged {
+        let mut judged = Judged {
             alive,
             scopes,
             masks,
             classes,
             payloads,
         };
+        self.number_scopes(batch, &mut judged, owned);
         self.failed.take().map_or(Ok(judged), Err)
+    }
+
+    /// Which rows are of a consumer who is asked for.
+    pub fn owned(&self, consumers: &IdColumn) -> Vec<bool> {
+        let mut owned = vec![false; consumers.len()];
+        let only = self.plan.consumer.as_ref();
+        consumers.for_each(|row, id| {
+            owned[row] = matches!(id, IdRef::Int(_) | IdRef::Text(_)) && only.is_none_or(|only| id.is(only.as_ref()));
+        });
+        owned
     }
 
     pub fn column<'b>(&self, batch: &'b EventBatch<'_>, role: &str) -> Option<&'b ArrayRef> {
@@ -227,8 +241,8 @@ impl<'a> Judge<'a> {
         class
     }
 
-    /// The scope number of each row, or one of the marks above.
-    fn scope_numbers(&mut self, batch: &EventBatch<'_>) -> Result<Vec<u32>, SourceError> {
+    /// A candidate for the scope of each row: a number of this worker's own, or one of the marks.
+    fn candidates(&mut self, batch: &EventBatch<'_>) -> Result<Vec<u32>, SourceError> {
         let main = match self.plan.program.scope {
             ScopeKind::Store => "store",
             ScopeKind::Brand | ScopeKind::Category => "brand",
@@ -238,7 +252,7 @@ impl<'a> Judge<'a> {
             .id_column(batch, main)?
             .map_or_else(|| vec![NO_VALUE; rows], |column| self.mains.of_column(&column));
         if self.plan.program.scope != ScopeKind::Category {
-            return Ok(self.single_scopes(mains));
+            return Ok(mains);
         }
         let categories = self
             .id_column(batch, "category")?
@@ -262,32 +276,51 @@ impl<'a> Judge<'a> {
         Ok(mains.into_iter().zip(categories).zip(brand_wide).map(scope).collect())
     }
 
-    fn single_scopes(&mut self, mut mains: Vec<u32>) -> Vec<u32> {
-        for main in &self.mains.values[self.singles.len()..] {
-            let scope = self.plan.scopes.number(ScopeValue {
-                main: main.clone(),
-                category: None,
-            });
-            self.singles.push(scope.unwrap_or(NOT_WANTED));
+    /// The candidate of a brand and a category.
+    fn pair(&mut self, main: u32, category: u32) -> u32 {
+        let next = self.pairs.len() as u32;
+        let candidate = *self.pair_numbers.entry((main, category)).or_insert(next);
+        if candidate == next {
+            self.pairs.push((main, category));
         }
-        for main in &mut mains {
-            // The marks lie beyond every number.
-            *main = self.singles.get(*main as usize).copied().unwrap_or(*main);
-        }
-        mains
+        candidate
     }
 
-    fn pair(&mut self, main: u32, category: u32) -> u32 {
-        *self.pairs.entry((main, category)).or_insert_with(|| {
-            let category = (category != NO_VALUE).then(|| self.categories.values[category as usize].clone());
-            self.plan
-                .scopes
-                .number(ScopeValue {
-                    main: self.mains.values[main as usize].clone(),
-                    category,
-                })
-                .unwrap_or(NOT_WANTED)
-        })
+    /// The scope number of a candidate; a scope is numbered when the first row of it has an effect.
+    fn scope_of(&mut self, candidate: u32) -> u32 {
+        let at = candidate as usize;
+        if self.numbered.len() <= at {
+            self.numbered.resize(at + 1, NO_VALUE);
+        }
+        if self.numbered[at] == NO_VALUE {
+            let (main, category) = match self.plan.program.scope {
+                ScopeKind::Category => self.pairs[at],
+                ScopeKind::Brand | ScopeKind::Store => (candidate, NO_VALUE),
+            };
+            let scope = ScopeValue {
+                main: self.mains.values[main as usize].clone(),
+                category: (category != NO_VALUE).then(|| self.categories.values[category as usize].clone()),
+            };
+            self.numbered[at] = self.plan.scopes.number(scope).unwrap_or(NOT_WANTED);
+        }
+        self.numbered[at]
+    }
+
+    /// Puts scope numbers in the place of candidates, where a row has an effect.
+    fn number_scopes(&mut self, batch: &EventBatch<'_>, judged: &mut Judged, owned: &[bool]) {
+        let (program, everything) = (self.plan.program, self.plan.program.existence || self.plan.layout.places);
+        for (row, &code) in batch.codes.iter().enumerate() {
+            let candidate = judged.scopes[row];
+            if candidate == NOT_WANTED {
+                continue;
+            }
+            let effect = judged.masks[row] != 0 || everything || program.toggles[usize::from(code)].is_some();
+            judged.scopes[row] = if effect && judged.alive[row] && owned[row] {
+                self.scope_of(candidate)
+            } else {
+                NOT_WANTED
+            };
+        }
     }
 
     /// Rows without a brand, or with a label that is no acceptable identifier, are counted and dropped; rows that merely have no

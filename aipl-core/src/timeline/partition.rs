@@ -38,7 +38,8 @@ impl Sink for Partitioner<'_> {
             .judge
             .id_column(batch, "consumer")?
             .ok_or_else(|| SourceError::Sink("the consumer column was not decoded".to_owned()))?;
-        let judged = self.judge.judge(batch, vec![true; batch.rows.len()], tally)?;
+        let owned = self.judge.owned(&consumers);
+        let judged = self.judge.judge(batch, &owned, tally)?;
         let width = plan.layout.width();
         let consumer_column = plan.schema.column("consumer").unwrap_or_default();
         let (rows, rest) = (&mut self.rows, &mut self.rest);
@@ -59,9 +60,6 @@ impl Sink for Partitioner<'_> {
                     return;
                 }
             };
-            if plan.consumer.as_ref().is_some_and(|wanted| !id.is(wanted.as_ref())) {
-                return;
-            }
             let toggle = plan.program.toggles[batch.codes[row] as usize];
             if !judged.matters(row, toggle.is_some(), plan) {
                 return;

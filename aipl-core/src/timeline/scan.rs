@@ -32,7 +32,10 @@ pub enum ScanError {
     #[error("canceled")]
     Canceled,
     /// The question needs a field that the log was loaded without.
-    #[error("{field:?} was not loaded into the log; loaded: {}; load it with events.load(columns=[{field:?}, ...])", loaded.join(", "))]
+    #[error(
+        "{field:?} was not loaded into the log; loaded: {}; load it with events.load(columns=[{field:?}, ...])",
+        or_none(loaded)
+    )]
     NotLoaded {
         /// The field.
         field: String,
@@ -40,7 +43,7 @@ pub enum ScanError {
         loaded: Vec<String>,
     },
     /// A field to load is not mapped by the schema.
-    #[error("columns: the EventSchema maps no {field:?}{hint}; mapped: {}", mapped.join(", "))]
+    #[error("columns: the EventSchema maps no {field:?}{hint}; mapped: {}", or_none(mapped))]
     NotMapped {
         /// The field.
         field: String,
@@ -65,6 +68,11 @@ pub enum ScanError {
         /// Rejected rows in all.
         rejected: u64,
     },
+}
+
+/// Names for a message.
+fn or_none(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 impl Timelines for Events {

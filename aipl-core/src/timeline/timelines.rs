@@ -98,7 +98,8 @@ pub trait Timelines: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the source refuses; a rejected row under `on_error = "raise"`; a column that was not loaded; cancellation.
     fn visit(&self, question: &Question<'_>, runtime: &Runtime<'_>, visit: Visit<'_>) -> Result<Visited, ScanError>;
-    /// The events themselves in memory: the given optional fields (all if `None`) of all consumers or one.
+    /// The events themselves in memory: the given optional fields (all if `None`) of all consumers; of one alone, where others would
+    /// have to be read for him.
     ///
     /// # Errors
     /// As [`Timelines::visit`]; a field that is not mapped.

@@ -1,5 +1,7 @@
 //! Random models and logs.
 
+#![allow(dead_code, reason = "each test uses a part")]
+
 use aipl_core::model::{Bounds, Condition, Count, Leaf, Operand, Rule, ScopeKind, Stage, StageModel};
 use proptest::collection::vec;
 use proptest::option;
@@ -212,4 +214,88 @@ fn wrap(rule: Rule) -> Rule {
         Rule::Leaf(_) | Rule::State { .. } => Rule::Any(vec![rule]),
         combination => combination,
     }
+}
+
+/// A random model, most often one whose stages come and go: its rules ask for something, most of them for a short time.
+pub fn lively_model() -> impl Strategy<Value = StageModel> {
+    let lively = |plain: bool| {
+        move |mut model: StageModel| {
+            for stage in &mut model.stages {
+                liven(&mut stage.rule, plain);
+                stage.rule = wrap(stage.rule.clone());
+            }
+            model
+        }
+    };
+    prop_oneof![1 => model(), 4 => model().prop_map(lively(false)), 2 => model().prop_map(lively(true))]
+}
+
+/// Shortens windows, and asks for at least something. What is not the case is mostly so for ever, so `not` stays only beside
+/// something that must be the case. Plain rules ask for one event, or for events on two days, and no more.
+fn liven(rule: &mut Rule, plain: bool) {
+    match rule {
+        Rule::All(rules) => {
+            let unlike = |rule: Rule| match rule {
+                Rule::State { .. } | Rule::Not(_) => Rule::Not(Box::new(rule)),
+                _ => rule,
+            };
+            rules.iter_mut().for_each(|rule| liven(rule, plain));
+            let beside: Vec<Rule> = rules.split_off(1).into_iter().map(unlike).collect();
+            rules.extend(beside);
+        }
+        Rule::Any(rules) => rules.iter_mut().for_each(|rule| liven(rule, plain)),
+        Rule::Not(inner) => {
+            liven(inner, plain);
+            *rule = std::mem::replace(inner, Rule::Any(Vec::new()));
+        }
+        Rule::State { .. } => {}
+        Rule::Leaf(leaf) => liven_leaf(leaf, plain),
+    }
+}
+
+fn liven_leaf(leaf: &mut Leaf, plain: bool) {
+    for common in &BEHAVIORS[leaf.behaviors.len()..4] {
+        if !leaf.behaviors.iter().any(|name| name == common) {
+            leaf.behaviors.push((*common).to_owned());
+        }
+    }
+    // Short ones are drawn most often.
+    let longer = |days: u32| days * 5 % 14 + 2;
+    let nothing = |operand: &Operand| *operand == Operand::Int(0) || *operand == Operand::Float(0.0);
+    if plain {
+        (leaf.count, leaf.min, leaf.max) = match leaf.count {
+            Count::DistinctDays if !nothing(&leaf.min) => (Count::DistinctDays, Operand::Int(2), None),
+            _ => (Count::Events, Operand::Int(1), None),
+        };
+        leaf.days = leaf.days.map(longer);
+        return;
+    }
+    leaf.days = Some(longer(leaf.days.unwrap_or(4)));
+    let least = if matches!(leaf.count, Count::Sum(_)) {
+        Operand::Float(7.25)
+    } else {
+        Operand::Int(1)
+    };
+    if nothing(&leaf.min) || leaf.max.is_none() {
+        leaf.min = least.clone();
+    }
+    leaf.max = leaf.max.take().map(|max| if nothing(&max) { least } else { max });
+}
+
+/// Random events, more of them and mostly of few consumers with few brands, so that more becomes of each.
+pub fn lively_events() -> impl Strategy<Value = Vec<Event>> {
+    let join = |(mut events, more, few): (Vec<Event>, Vec<Event>, bool)| {
+        // What has the same identity must be the same event.
+        let renamed = |event: Event| Event {
+            event_id: event.event_id.map(|id| format!("more {id}")),
+            ..event
+        };
+        events.extend(more.into_iter().map(renamed));
+        for event in events.iter_mut().filter(|_| few) {
+            event.consumer = event.consumer.replace('4', "1").replace('3', "2");
+            event.brand = event.brand.replace('3', "1");
+        }
+        events
+    };
+    (events(), events(), prop::bool::weighted(0.6)).prop_map(join)
 }

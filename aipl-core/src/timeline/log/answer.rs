@@ -17,6 +17,7 @@ use crate::model::program::Program;
 use crate::source::{EventBatch, SourceError, StateTable};
 use crate::timeline::bucket::{BucketTimelines, States};
 use crate::timeline::judge::{Judge, Judged, Plan};
+use crate::timeline::log::load::wanted_columns;
 use crate::timeline::log::{EventLog, LogBucket};
 use crate::timeline::read::each_bucket;
 use crate::timeline::rows::{PayloadLayout, Toggle, class_of, day_of, pack, scope_of};
@@ -109,6 +110,7 @@ impl Timelines for EventLog {
     }
 
     fn log(&self, fields: Option<&[String]>, _: Option<&IdValue>, _: &Runtime<'_>) -> Result<EventLog, ScanError> {
+        wanted_columns(&self.inner.schema, fields)?;
         fields.unwrap_or_default().iter().try_for_each(|field| self.check_loaded(field))?;
         Ok(self.clone())
     }
@@ -237,7 +239,7 @@ impl Asked<'_> {
             instants: &[],
             columns: &columns,
         };
-        Ok(judge.judge(&batch, vec![true; chosen.len()], tally)?)
+        Ok(judge.judge(&batch, &vec![true; chosen.len()], tally)?)
     }
 
     fn collect(&self, bucket: &LogBucket, chosen: &[u32], judged: &Judged) -> Draft {

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, DictionaryArray, Float64Array, Int64Array, LargeStringArray, PrimitiveArray,
-    StringArray,
+    Array, ArrayRef, AsArray, BooleanArray, Decimal64Array, Decimal128Array, DictionaryArray, Float64Array, Int64Array, LargeStringArray,
+    PrimitiveArray, StringArray, UInt64Array,
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
-use arrow::datatypes::{ArrowDictionaryKeyType, DataType, Float64Type, Int64Type, UInt8Type, UInt16Type, UInt32Type};
+use arrow::datatypes::{ArrowDictionaryKeyType, DataType, Float64Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 
 use crate::base::IdValue;
 use crate::event::Measures;
@@ -21,14 +21,23 @@ const NO_TEXT: u32 = u32::MAX;
 /// Numbers of a bucket are kept as keys into their distinct values up to this many of those.
 const MOST_KEYS: usize = 1 << 16;
 
+/// Stands for a decimal that does not fit six decimals in 64 bits; whoever sums it refuses the row.
+const TOO_LARGE: u64 = i64::MIN as u64;
+/// What such a decimal is in an array: it does not fit there either.
+pub(crate) const BEYOND: i128 = 10i128.pow(38) - 1;
+/// Decimals below this have 18 digits.
+const NARROW: u64 = 10u64.pow(18);
+
 /// How the values of a column are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Codes into the texts of the log.
     Text,
     Int,
+    /// Integers of which the greatest do not fit 64 signed bits.
+    Unsigned,
     Float,
-    /// Fixed-point with six decimals.
+    /// Fixed-point with six decimals; [`TOO_LARGE`] where a number does not fit.
     Decimal,
     Bool,
 }
@@ -39,6 +48,7 @@ impl Kind {
             DataType::Dictionary(_, values) => Kind::of(values),
             DataType::Boolean => Kind::Bool,
             DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => Kind::Decimal,
+            DataType::UInt64 => Kind::Unsigned,
             other if other.is_integer() => Kind::Int,
             other if other.is_floating() => Kind::Float,
             _ => Kind::Text,
@@ -50,6 +60,7 @@ impl Kind {
         match self {
             Kind::Text => DataType::Utf8,
             Kind::Int => DataType::Int64,
+            Kind::Unsigned => DataType::UInt64,
             Kind::Float => DataType::Float64,
             Kind::Decimal => DataType::Decimal128(38, 6),
             Kind::Bool => DataType::Boolean,
@@ -60,8 +71,14 @@ impl Kind {
         match self {
             Kind::Text | Kind::Int => Arc::new(Int64Array::new(bits.iter().map(|&bits| bits as i64).collect(), nulls)),
             Kind::Float => Arc::new(Float64Array::new(bits.iter().map(|&bits| f64::from_bits(bits)).collect(), nulls)),
+            Kind::Unsigned => Arc::new(UInt64Array::new(bits.to_vec().into(), nulls)),
+            Kind::Decimal if bits.iter().all(|&bits| (bits as i64).unsigned_abs() < NARROW) => {
+                let values = Decimal64Array::new(bits.iter().map(|&bits| bits as i64).collect(), nulls);
+                Arc::new(values.with_data_type(DataType::Decimal64(18, 6)))
+            }
             Kind::Decimal => {
-                let values = Decimal128Array::new(bits.iter().map(|&bits| i128::from(bits as i64)).collect(), nulls);
+                let wide = |&bits: &u64| if bits == TOO_LARGE { BEYOND } else { i128::from(bits as i64) };
+                let values = Decimal128Array::new(bits.iter().map(wide).collect(), nulls);
                 Arc::new(values.with_data_type(DataType::Decimal128(38, 6)))
             }
             Kind::Bool => Arc::new(BooleanArray::new(bits.iter().map(|&bits| bits == 1).collect(), nulls)),
@@ -144,13 +161,16 @@ pub(crate) fn decode(kind: Kind, texts: &mut Texts, column: &ArrayRef) -> Option
                 values.nulls().cloned(),
             )
         }
+        Kind::Unsigned => {
+            let values = cast(column, &DataType::UInt64).ok()?;
+            let values = values.as_primitive::<UInt64Type>();
+            Decoded::Numbers(values.values().to_vec(), values.nulls().cloned())
+        }
         Kind::Decimal => {
-            let number = |measure: Measure| {
-                if let Measure::Value(value) = measure {
-                    Some(value.0 as u64)
-                } else {
-                    None
-                }
+            let number = |measure: Measure| match measure {
+                Measure::Null => None,
+                Measure::Value(value) => Some(value.0 as u64),
+                Measure::Bad(_) => Some(TOO_LARGE),
             };
             let values: Vec<Option<u64>> = Measures::decode(column)?.into_iter().map(number).collect();
             let nulls = NullBuffer::from_iter(values.iter().map(Option::is_some));
@@ -187,11 +207,11 @@ impl Collected {
     pub fn push(&mut self, decoded: &Decoded, row: usize, at: u32) {
         match (self, decoded) {
             (Collected::Codes(codes), Decoded::Codes(values)) => codes.push(values[row]),
-            (Collected::Numbers { rows, bits }, Decoded::Numbers(values, nulls)) => {
-                if nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) {
-                    rows.push(at);
-                    bits.push(values[row]);
-                }
+            (Collected::Numbers { rows, bits }, Decoded::Numbers(values, nulls))
+                if nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) =>
+            {
+                rows.push(at);
+                bits.push(values[row]);
             }
             _ => {}
         }

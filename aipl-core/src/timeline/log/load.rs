@@ -103,7 +103,7 @@ pub fn load(events: &Events, fields: Option<&[String]>, consumer: Option<&IdValu
 }
 
 /// The columns of the optional fields to load, each once. Event identities tell copies apart, so they always come along.
-fn wanted_columns(schema: &EventSchema, fields: Option<&[String]>) -> Result<Vec<String>, ScanError> {
+pub(super) fn wanted_columns(schema: &EventSchema, fields: Option<&[String]>) -> Result<Vec<String>, ScanError> {
     const REQUIRED: [&str; 4] = ["consumer", "brand", "behavior", "time"];
     let optional: Vec<(&str, &str)> = schema.mapped().filter(|(role, _)| !REQUIRED.contains(role)).collect();
     for field in fields.unwrap_or_default() {
@@ -200,7 +200,8 @@ impl Sink for Builder<'_> {
             .judge
             .id_column(batch, "consumer")?
             .ok_or_else(|| SourceError::Sink("the consumer column was not decoded".to_owned()))?;
-        let judged = self.judge.judge(batch, vec![true; batch.rows.len()], tally)?;
+        let owned = self.judge.owned(&consumers);
+        let judged = self.judge.judge(batch, &owned, tally)?;
         let decoded = self.decode(batch)?;
         let consumer_column = plan.schema.column("consumer").unwrap_or_default();
         let buckets = &mut self.buckets;
@@ -221,8 +222,7 @@ impl Sink for Builder<'_> {
                     return;
                 }
             };
-            let other = plan.consumer.as_ref().is_some_and(|wanted| !id.is(wanted.as_ref()));
-            if other || !judged.matters(row, false, plan) {
+            if !judged.matters(row, false, plan) {
                 return;
             }
             kept += 1;

@@ -141,7 +141,7 @@ impl EventLog {
             .collect()
     }
 
-    /// Bytes held, by what they hold: `consumer`, `brand`, `behavior`, `time`, each further column, and the texts of each column
+    /// Bytes held, by what they hold: `consumer`, `brand`, `behavior`, `time`, each further field, and the texts of each field
     /// as `… (values)`.
     #[must_use]
     pub fn bytes(&self) -> Vec<(String, usize)> {
@@ -157,9 +157,11 @@ impl EventLog {
         ];
         for (place, field) in inner.fields.iter().enumerate() {
             let shared = field.dictionary.is_some();
-            bytes.push((field.column.clone(), sum(&|bucket| held(&bucket.fields[place], shared))));
+            let name = inner.schema.mapped().skip(4).find(|(_, column)| *column == field.column);
+            let name = name.map_or(field.column.as_str(), |(role, _)| role);
+            bytes.push((name.to_owned(), sum(&|bucket| held(&bucket.fields[place], shared))));
             if let Some(dictionary) = &field.dictionary {
-                bytes.push((format!("{} (values)", field.column), dictionary.get_buffer_memory_size()));
+                bytes.push((format!("{name} (values)"), dictionary.get_buffer_memory_size()));
             }
         }
         bytes

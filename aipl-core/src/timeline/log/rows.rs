@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::{cast, take};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::datatypes::{DataType, Decimal128Type, Field, Int64Type, Schema};
 use arrow::error::ArrowError;
 
 use crate::base::{IdType, IdValue};
 use crate::event::BehaviorCode;
 use crate::source::SourceError;
+use crate::timeline::log::fields::BEYOND;
 use crate::timeline::log::{EventLog, LogBucket};
 use crate::timeline::scan::ScanError;
 use crate::timeline::timelines::Timelines;
@@ -65,7 +66,8 @@ impl EventLog {
             let Some(values) = self.column(bucket, column) else { continue };
             let place = self.inner.fields.iter().find(|field| field.column == column);
             let shown = place.map_or(self.brand_type(), |field| field.kind.data_type());
-            columns.push((role.to_owned(), cast(&take(&values, &indices, None)?, &shown)?));
+            let shown = cast(&take(&values, &indices, None)?, &shown)?;
+            columns.push((role.to_owned(), without_beyond(shown)?));
         }
         let fields: Vec<Field> = columns
             .iter()
@@ -135,6 +137,17 @@ pub struct LogEvents<'a> {
     pub instants: &'a [i64],
     /// Behavior codes.
     pub codes: &'a [BehaviorCode],
+}
+
+/// Decimals that did not fit are shown as null.
+fn without_beyond(column: ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let Some(decimals) = column.as_primitive_opt::<Decimal128Type>() else {
+        return Ok(column);
+    };
+    let kept = decimals.iter().map(|value| value.filter(|value| *value != BEYOND));
+    Ok(Arc::new(
+        Decimal128Array::from_iter(kept).with_data_type(column.data_type().clone()),
+    ))
 }
 
 fn id_at(brands: &ArrayRef, row: usize) -> Option<IdValue> {
