@@ -58,13 +58,17 @@ impl<'a> Plan<'a> {
     }
 }
 
+/// Leaves whose masks have their classes in a table.
+const SMALL_LEAVES: usize = 12;
+/// A mask that was not met yet; classes are numbered from 0 to [`MAX_CLASSES`].
+const NO_CLASS: u16 = u16::MAX;
+
 /// Judges batches; one per worker, since it remembers what it has met.
 pub(crate) struct Judge<'a> {
     pub plan: &'a Plan<'a>,
-    /// Masks met with their classes; a model divides events into few.
-    class_cache: Vec<(u64, u16)>,
-    /// The mask asked for last; neighbors are often alike. Class 0 is the empty mask.
-    last_class: (u64, u16),
+    /// The class of each mask met: of few leaves in a table, of more in a map.
+    small_classes: Vec<u16>,
+    large_classes: HashMap<u64, u16>,
     mains: Numbers,
     categories: Numbers,
     /// Pairs of main and category numbers met, and the place of each.
@@ -93,8 +97,8 @@ impl<'a> Judge<'a> {
     pub fn new(plan: &'a Plan<'a>) -> Self {
         Judge {
             plan,
-            class_cache: Vec::new(),
-            last_class: (0, 0),
+            small_classes: vec![NO_CLASS; 1 << plan.program.leaves.len().min(SMALL_LEAVES)],
+            large_classes: HashMap::new(),
             mains: Numbers::default(),
             categories: Numbers::default(),
             pairs: Vec::new(),
@@ -219,25 +223,26 @@ impl<'a> Judge<'a> {
         masks
     }
 
+    #[inline]
     fn class(&mut self, mask: u64) -> u16 {
-        if self.last_class.0 == mask {
-            return self.last_class.1;
-        }
-        self.last_class = (mask, self.find_class(mask));
-        self.last_class.1
+        let known = match self.small_classes.get(mask as usize) {
+            Some(&class) => class,
+            None => self.large_classes.get(&mask).copied().unwrap_or(NO_CLASS),
+        };
+        if known == NO_CLASS { self.new_class(mask) } else { known }
     }
 
-    fn find_class(&mut self, mask: u64) -> u16 {
-        if let Some((_, class)) = self.class_cache.iter().find(|(known, _)| *known == mask) {
-            return *class;
-        }
+    fn new_class(&mut self, mask: u64) -> u16 {
         let class = self.plan.classes.number(mask).unwrap_or_else(|| {
             self.failed = Some(SourceError::Sink(format!(
                 "the model's conditions divide events into more than {MAX_CLASSES} kinds"
             )));
             0
         });
-        self.class_cache.push((mask, class));
+        match self.small_classes.get_mut(mask as usize) {
+            Some(known) => *known = class,
+            None => drop(self.large_classes.insert(mask, class)),
+        }
         class
     }
 
