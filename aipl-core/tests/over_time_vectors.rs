@@ -100,11 +100,13 @@ fn expected(counts: &[(&str, i64)]) -> Vec<(String, i64)> {
     counts.iter().map(|(day, count)| ((*day).to_owned(), *count)).collect()
 }
 
+/// A history in words, the stage it gives, and its acts with their age in days.
+type Vector = (&'static str, &'static str, &'static [(&'static str, i32)]);
+
 #[test]
 fn labels_of_the_definitions() {
     let as_of = day("2024-06-30");
-    // Whoever is in the second column is in the stage of the third.
-    let vector: &[(&str, &str, &[(&str, i32)])] = &[
+    let vector: &[Vector] = &[
         ("impression 14 days before", "A", &[("impression", 14)]),
         ("impression 15 days before", "out", &[("impression", 15)]),
         ("two views on one day", "A", &[("view", 3), ("view", 3)]),
