@@ -63,7 +63,7 @@ def trend(
     Raises
     ------
     ParameterError
-        If the range is reversed, a step or measure is not one of the choices, or the table would have over 500 million rows.
+        If the range is reversed, a step or measure is not one of the choices, or the table would have over 100 million rows.
     ModelError, SourceError, SchemaError, RejectedRowsError
         As in `snapshot`.
 

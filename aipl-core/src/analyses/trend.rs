@@ -18,7 +18,7 @@ use crate::stage::{Interval, IntervalFinder};
 use crate::timeline::{Bucket, Folded, Runtime, ScopeValue, Timelines, fold};
 
 /// The most cells (scopes × stages × steps) of a trend.
-const MAX_CELLS: usize = 500_000_000;
+const MAX_CELLS: usize = 100_000_000;
 
 /// How far apart the days of a trend are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -154,7 +154,7 @@ pub struct TrendParams {
 /// of entries and exits): every day × scope × stage, zeros included, in this order. A trend of stocks equals a snapshot a day.
 ///
 /// # Errors
-/// A reversed range; a model that does not fit; more than 500 million cells; what the source refuses.
+/// A reversed range; a model that does not fit; more than 100 million cells; what the source refuses.
 ///
 /// # Example
 /// ```

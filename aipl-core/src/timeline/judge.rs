@@ -6,6 +6,7 @@ use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::DataType;
 
 use crate::base::IdValue;
+use crate::base::id::{int_key, text_key};
 use crate::event::columns::IdRef;
 use crate::event::measure::{Measure, Measures};
 use crate::event::{EventSchema, IdColumn, Reason, SchemaError, Tally};
@@ -395,6 +396,31 @@ impl<'a> Judge<'a> {
 }
 
 impl Judged {
+    /// Calls `visit` with the row, key and identifier of every acceptable consumer; of the others, rows that were acceptable so far are
+    /// counted as rejected.
+    #[inline]
+    pub fn each_consumer(
+        &self,
+        batch: &EventBatch<'_>,
+        consumers: &IdColumn,
+        plan: &Plan<'_>,
+        tally: &mut Tally,
+        mut visit: impl FnMut(usize, u64, IdRef<'_>),
+    ) {
+        let column = plan.schema.column("consumer").unwrap_or_default();
+        consumers.for_each(|row, id| {
+            let reason = match id {
+                IdRef::Int(value) => return visit(row, int_key(value), id),
+                IdRef::Text(text) => return visit(row, text_key(text.as_bytes()), id),
+                IdRef::Null => Reason::NullConsumer,
+                IdRef::Bad(reason) => reason,
+            };
+            if self.alive[row] {
+                tally.reject(batch.place, batch.rows[row], reason, column, String::new);
+            }
+        });
+    }
+
     /// Whether a row has an effect on the question.
     #[inline]
     pub fn matters(&self, row: usize, switches: bool, plan: &Plan<'_>) -> bool {

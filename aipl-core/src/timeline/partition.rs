@@ -1,8 +1,8 @@
 //! The first half of a scan: event batches, spread over buckets as small integer rows.
 
-use crate::base::id::{BUCKETS, bucket_of, int_key, text_key};
+use crate::base::id::{BUCKETS, bucket_of};
+use crate::event::Tally;
 use crate::event::columns::IdRef;
-use crate::event::{Reason, Tally};
 use crate::source::{EventBatch, Sink, SourceError};
 use crate::timeline::judge::{Judge, Plan};
 use crate::timeline::rows::{Pending, Toggle, pack};
@@ -41,25 +41,9 @@ impl Sink for Partitioner<'_> {
         let owned = self.judge.owned(&consumers);
         let judged = self.judge.judge(batch, &owned, tally)?;
         let width = plan.layout.width();
-        let consumer_column = plan.schema.column("consumer").unwrap_or_default();
         let (rows, rest) = (&mut self.rows, &mut self.rest);
         let mut kept = 0;
-        consumers.for_each(|row, id| {
-            let key = match id {
-                IdRef::Int(value) => int_key(value),
-                IdRef::Text(text) => text_key(text.as_bytes()),
-                IdRef::Null | IdRef::Bad(_) => {
-                    if judged.alive[row] {
-                        let reason = if let IdRef::Bad(reason) = id {
-                            reason
-                        } else {
-                            Reason::NullConsumer
-                        };
-                        tally.reject(batch.place, batch.rows[row], reason, consumer_column, String::new);
-                    }
-                    return;
-                }
-            };
+        judged.each_consumer(batch, &consumers, plan, tally, |row, key, id| {
             let toggle = plan.program.toggles[batch.codes[row] as usize];
             if !judged.matters(row, toggle.is_some(), plan) {
                 return;

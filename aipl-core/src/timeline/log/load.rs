@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use arrow::array::ArrayRef;
 
-use crate::base::id::{BUCKETS, bucket_of, int_key, text_key};
+use crate::base::id::{BUCKETS, bucket_of};
 use crate::base::suggest::hint;
 use crate::base::{Day, IdType, IdValue};
 use crate::event::columns::IdRef;
 use crate::event::schema::{LABEL_FIELDS, MEASURE_FIELDS};
-use crate::event::{BehaviorCode, EventSchema, Reason, Tally};
+use crate::event::{BehaviorCode, EventSchema, Tally};
 use crate::model::{compile, everything};
 use crate::source::{EventBatch, Events, Sink, SourceError};
 use crate::timeline::interner::{Interner, Texts as ConsumerTexts};
@@ -203,25 +203,9 @@ impl Sink for Builder<'_> {
         let owned = self.judge.owned(&consumers);
         let judged = self.judge.judge(batch, &owned, tally)?;
         let decoded = self.decode(batch)?;
-        let consumer_column = plan.schema.column("consumer").unwrap_or_default();
         let buckets = &mut self.buckets;
         let mut kept = 0;
-        consumers.for_each(|row, id| {
-            let key = match id {
-                IdRef::Int(value) => int_key(value),
-                IdRef::Text(text) => text_key(text.as_bytes()),
-                IdRef::Null | IdRef::Bad(_) => {
-                    let reason = if let IdRef::Bad(reason) = id {
-                        reason
-                    } else {
-                        Reason::NullConsumer
-                    };
-                    if judged.alive[row] {
-                        tally.reject(batch.place, batch.rows[row], reason, consumer_column, String::new);
-                    }
-                    return;
-                }
-            };
+        judged.each_consumer(batch, &consumers, plan, tally, |row, key, id| {
             if !judged.matters(row, false, plan) {
                 return;
             }
