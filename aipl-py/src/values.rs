@@ -2,7 +2,8 @@
 
 use aipl_core::base::Zone;
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType, UInt64Type};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
@@ -32,7 +33,13 @@ pub fn append(list: &Bound<'_, PyList>, column: &ArrayRef) -> PyResult<()> {
             let text = (0..values.len()).map(|row| values.is_valid(row).then(|| values.value_as_string(row)));
             push_made(list, text, |text| decimal.call1((text,)))
         }
-        _ => push(list, column.as_string::<i32>().iter()),
+        DataType::UInt64 => push(list, column.as_primitive::<UInt64Type>().iter()),
+        other => match column.as_string_opt::<i32>() {
+            Some(texts) => push(list, texts.iter()),
+            None => Err(PyTypeError::new_err(format!(
+                "a column of type {other} has no Python form here; use to_arrow()"
+            ))),
+        },
     }
 }
 

@@ -51,8 +51,8 @@ class Flow:
         self._recipe: dict[str, Any] = json.loads(inner.recipe())
         self._universe = Universe(inner.universe)
 
-    def _table(self, inner: _core.Table, name: str) -> Table:
-        return Table(inner, self._report, {**self._recipe, "table": name})
+    def _table(self, inner: _core.Table, name: str, **more: Any) -> Table:
+        return Table(inner, self._report, {**self._recipe, "table": name, **more})
 
     def matrix(self) -> Table:
         """Consumers by stage at first and stage at last.
@@ -120,7 +120,8 @@ class Flow:
         Parameters
         ----------
         benchmark : Flow or scope, optional
-            What to compare with: a scope of this flow, or another flow of one scope.
+            What to compare with: a scope of this flow, or another flow of one scope. Days, mode and model of the other flow are its own;
+            the recipe has them.
 
         Returns
         -------
@@ -150,8 +151,9 @@ class Flow:
         if isinstance(benchmark, Flow):
             if len(benchmark.scopes) != 1:
                 raise ParameterError(f"benchmark: a flow of one scope is needed, not of {len(benchmark.scopes)}")
-            return self._table(self._inner.scenes(benchmark._inner), "scenes")
-        return self._table(self._inner.scenes(self._inner, check.scope("benchmark", benchmark)), "scenes")
+            return self._table(self._inner.scenes(benchmark._inner), "scenes", benchmark=benchmark.recipe)
+        beside = check.scope("benchmark", benchmark)
+        return self._table(self._inner.scenes(self._inner, beside), "scenes", benchmark=list(beside))
 
     def audience(
         self, from_stage: str | Sequence[str], to_stage: str | Sequence[str], *, scope: Scope | None = None
@@ -291,7 +293,7 @@ def flow(
     start, end : datetime.date or "YYYY-MM-DD"
         The two days, in the events' time zone; `start` is before `end`.
     scope : scope, or list of scopes, optional
-        A brand or store, a (brand, category) tuple, or a list of these. Default: every scope with an event that a rule could count.
+        A brand or store, a (brand, category) tuple, or a list of these. Default: every scope with an event or state that a rule could count.
     within : Audience, optional
         Only these consumers; of any universe, they are found by their identifiers.
     mode : {"endpoint", "peak"}
@@ -355,7 +357,7 @@ def flow_triangle(
     Table
         `start`, `end` (date32), `scope` (unless one was named by itself), `from_stage`, `to_stage`, `consumers`, `base` (int64: consumers in
         `from_stage` at the close of `start`), `percent` (float64, null where the base is 0); by start, end, scope and stages. Each pair
-        equals `Flow.rates` of its days.
+        equals `Flow.rates` of its days, which may list more scopes: a flow knows all days before.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -17,7 +18,8 @@ class EventLog:
     """Events in memory, in order of consumer, brand and time; made by `Events.load`.
 
     Every function that takes events takes a log, and answers the same. A log is read and ordered once; a question then costs a
-    fraction of a scan. All audiences that are made from one log are of one universe, so they combine.
+    fraction of a scan. All audiences that are made from one log are of one universe, so they combine. Its rows are rows of the source:
+    copies of one `event_id` are all kept, and count as one event where stages are found.
 
     Examples
     --------
@@ -57,7 +59,7 @@ class EventLog:
         >>> sorted(info["bytes_by_column"])
         ['behavior', 'brand', 'brand (values)', 'consumer', 'consumer (values)', 'time']
         """
-        return dict(self._info)
+        return copy.deepcopy(self._info)
 
     @property
     def schema(self) -> EventSchema:
@@ -89,6 +91,10 @@ class EventLog:
 
     def __repr__(self) -> str:
         info = self._info
-        brands = "brand" if info["brands"] == 1 else "brands"
+        def counted(name: str) -> str:
+            count = len(self) if name == "events" else info[name]
+            return f"{count:,} {name[:-1] if count == 1 else name}"
+
+        what = ", ".join(map(counted, ("events", "consumers", "brands")))
         days = f", {info['first_day']} to {info['last_day']}" if info["first_day"] else ""
-        return f"EventLog({info['rows']:,} events, {info['consumers']:,} consumers, {info['brands']:,} {brands}{days})"
+        return f"EventLog({what}{days})"

@@ -115,7 +115,7 @@ def history(
     Table
         `scope` (unless one was named by itself), `stage` (string code), `first_day`, `last_day` (date32); by scope and day. Days out of every
         stage are the gaps. Days to come are as they will be if nothing more happens; `last_day` is null where the stage then
-        never ends. An unknown consumer has no rows.
+        lasts to the end of time (2199-12-31). An unknown consumer has no rows.
 
     Examples
     --------
@@ -240,7 +240,7 @@ def transition_drivers(
         One row a value that anybody of the base saw, most movers first: `value`; `movers`, `stayers` who saw it, of `movers_total`,
         `stayers_total` (int64); `coverage_percent` of the base, `mover_percent`, `stayer_percent`; `rate_with`, `rate_without` (percent who moved of
         those who saw it and of those who did not); `lift` (rate_with ÷ rate_without); `tgi` (100 × mover coverage ÷ stayer coverage) with
-        `tgi_low`, `tgi_high` (95 %); `last_touch` (movers for whom it was the last value before the event that moved them),
+        `tgi_low`, `tgi_high` (95 %); `last_touch` (movers for whom it was the last value before the event that moved them; of events at one instant the order is that of behaviors, then of values),
         `last_touch_percent` of all movers; `small` (fewer than 30 movers saw it: too few to act on). Null where a denominator is 0;
         `tgi` also where no mover saw the value.
 

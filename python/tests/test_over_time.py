@@ -434,3 +434,89 @@ def test_drivers_compare_movers_with_stayers() -> None:
         assert "association" in found.recipe["source_of_figures"]
     lost = aipl.transition_drivers(events, DATABANK, start="2024-06-01", end="2024-06-20", scope="acme", from_stage="A", to_stage="out", by="behavior")
     assert {row["value"]: row["movers"] for row in lost.to_dicts()} == {"impression": 0 + 5, "purchase": 0}
+
+
+# --- what a review found ----------------------------------------------------------------------------------------------
+
+DRIVEN = aipl.EventSchema(consumer="user", brand="brand", behavior="action", time="time", touchpoint="touchpoint", item="item", store="store")
+
+
+def driven(rows: list[tuple[Any, ...]], **options: Any) -> aipl.Events:
+    """Events of brand x: user, action, time, touchpoint and, where given, item and store."""
+    full = [(*row, *(None,) * (6 - len(row))) for row in rows]
+    table = pa.table(
+        {
+            "user": [row[0] for row in full],
+            "brand": ["x"] * len(full),
+            "action": [row[1] for row in full],
+            "time": pa.array([row[2] for row in full]).cast(pa.timestamp("us")),
+            "touchpoint": pa.array([row[3] for row in full], pa.string()),
+            "item": pa.array([row[4] for row in full], pa.int64()),
+            "store": pa.array([row[5] for row in full], pa.string()),
+        }
+    )
+    return aipl.from_arrow(table, DRIVEN, tz="UTC", **options)
+
+
+def drivers(source: Any, to_stage: str = "P", by: str = "touchpoint", scope: str = "x", model: aipl.StageModel = DATABANK) -> dict[str, dict[str, Any]]:
+    found = aipl.transition_drivers(source, model, start="2024-06-03", end="2024-06-10", scope=scope, from_stage="A", to_stage=to_stage, by=by)
+    return {row["value"]: row for row in found.to_dicts()}
+
+
+def test_a_consumer_counts_once_for_a_number_seen_often() -> None:
+    rows = [("m", "impression", "2024-06-01", None), ("m", "purchase", "2024-06-08", None, 9), ("s", "impression", "2024-06-01", None)]
+    rows += [(who, "impression", f"2024-06-0{day}", None, item) for who, day, item in [("m", 5, 5), ("m", 6, 5), ("m", 6, 7), ("s", 4, 5), ("s", 5, 5)]]
+    events = driven(rows)
+    for source in (events, events.load()):
+        found = drivers(source, by="item")
+        assert (found["5"]["movers"], found["5"]["stayers"], found["5"]["mover_percent"]) == (1, 1, 100.0)
+        assert (found["7"]["movers"], found["9"]["last_touch"]) == (1, 0)
+
+
+def test_the_last_touch_does_not_depend_on_what_was_loaded() -> None:
+    rows = [("m", "impression", "2024-06-01", None), ("m", "impression", "2024-06-05", "b", 1), ("m", "impression", "2024-06-05", "a", 2)]
+    events = driven([*rows, ("m", "purchase", "2024-06-06", None)])
+    for source in (events, events.load(), events.load(columns=["touchpoint"])):
+        assert {value: row["last_touch"] for value, row in drivers(source).items()} == {"a": 0, "b": 1}
+
+
+@pytest.mark.parametrize("moving", ["member_join", "follow", "favorite"])
+def test_a_touch_at_the_instant_of_the_move_comes_before_it(moving: str) -> None:
+    events = driven([("m", "impression", "2024-06-01", None), ("m", "impression", "2024-06-05", "feed"), ("m", moving, "2024-06-05", None)])
+    assert drivers(events, "I")["feed"]["last_touch"] == 1
+
+
+def test_where_no_event_moves_the_last_touch_is_that_of_the_day() -> None:
+    events = driven([("m", "impression", "2024-05-25", None), ("m", "refund", "2024-06-05", "mail"), ("m", "refund", "2024-06-09", "call")])
+    found = drivers(events, "out")
+    assert (found["mail"]["last_touch"], found["call"]["last_touch"]) == (0, 1)
+    joined = pa.table({"user": ["m"], "brand": ["x"], "state": ["member"], "from": ["2024-06-05"], "to": pa.array([None], pa.string())})
+    events = driven([("m", "impression", "2024-05-31", None), ("m", "refund", "2024-06-04", "mail"), ("m", "refund", "2024-06-05", "call")])
+    found = drivers(events.with_states(joined, consumer="user", scope="brand"), "I")
+    assert (found["mail"]["last_touch"], found["call"]["last_touch"]) == (0, 1)
+
+
+def test_columns_of_unsigned_numbers_become_python_numbers() -> None:
+    table = builders.table().append_column("many", pa.array([2**64 - 1] * len(builders.ROWS), pa.uint64()))
+    schema = aipl.EventSchema(consumer="user", brand="brand", behavior="action", time="time", attributes={"many": "many"})
+    found = aipl.timeline(aipl.from_arrow(table, schema, tz=ZONE).load(), consumer="u2")
+    assert found.to_dicts()[0]["many"] == 2**64 - 1
+    assert str(2**64 - 1) in found._repr_html_()
+
+
+def test_a_log_keeps_its_word_about_rejected_rows() -> None:
+    rows = [("m", "impression", "2024-06-01", None, 1, "s" * 300), ("n", "impression", "2024-06-01", None, 1, "s1")]
+    model = aipl.StageModel.from_dict({**DATABANK.to_dict(), "scope": "store"})
+    asked = {"start": "2024-06-01", "end": "2024-06-02"}
+    events, raising = driven(rows), driven(rows, on_error="raise")
+    for source in (raising, raising.load()):
+        with pytest.raises(aipl.RejectedRowsError, match="id_too_long"):
+            aipl.trend(source, model, **asked)
+    with pytest.warns(aipl.RejectedRowsWarning):
+        assert len(aipl.trend(events.load(), model, **asked)) == 8
+
+
+def test_tables_that_arrow_cannot_hold_are_refused() -> None:
+    rows = [(f"u{at}", f"{at:02}" + "n" * 190, "impression", "2024-06-01") for at in range(35)]
+    with pytest.raises(aipl.ParameterError, match="over 2 GiB"):
+        aipl.trend(builders.from_rows(rows), DATABANK, start="1970-01-01", end="2199-12-31")

@@ -10,16 +10,18 @@ use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch
 use serde_json::json;
 
 use crate::analyses::asked::{AnalysisError, Asked, Within, arrow_fault, check_range};
-use crate::analyses::labels::{OUT, counts, percents};
+use crate::analyses::labels::{counts, percents};
 use crate::analyses::outcome::Answer;
 use crate::audience::Audience;
 use crate::base::Day;
 use crate::base::suggest::hint;
-use crate::event::EventSchema;
 use crate::event::schema::MEASURE_FIELDS;
-use crate::model::StageModel;
+use crate::event::{BehaviorCode, EventSchema};
+use crate::model::data::OUT;
+use crate::model::{Program, StageModel};
 use crate::stage::{Interval, IntervalFinder, Labeler};
 use crate::timeline::log::NO_LABEL;
+use crate::timeline::rows::{Toggle, day_of};
 use crate::timeline::{Bucket, EventLog, Folded, History, Question, Runtime, ScopeValue, Timelines, fold};
 
 /// Fewer movers than this who saw a value make its figures too uncertain to act on.
@@ -187,7 +189,6 @@ impl Transition {
         let layout = bucket.timelines.layout();
         let mut finder = IntervalFinder::new(&asked.program, bucket.masks, layout, start, end);
         let mut sums = Sums::default();
-        let mut seen: BTreeMap<u32, Seen> = BTreeMap::new();
         bucket.timelines.for_each_history(|history| {
             if members.as_ref().is_some_and(|members| !members.contains(history.consumer)) {
                 return;
@@ -204,83 +205,96 @@ impl Transition {
             if first != self.from {
                 return;
             }
-            let row = |at: usize| history.payloads[at * layout.width() + layout.place_at()] as usize;
-            let mut touches: Vec<(i64, usize, usize)> = (0..history.words.len())
-                .map(|at| (row(at), at))
-                .filter(|(row, _)| events.days[*row] > start)
-                .map(|(row, at)| (events.instants[row], row, at))
+            let place = |at: usize| history.payloads[at * layout.width() + layout.place_at()] as usize;
+            let mut touches: Vec<Touch<'_>> = (0..history.words.len())
+                .map(|at| (at, place(at)))
+                .filter(|(_, row)| events.days[*row] > start)
+                .map(|(at, row)| Touch {
+                    day: events.days[row],
+                    instant: events.instants[row],
+                    code: events.codes[row],
+                    value: (labels[row] != NO_LABEL).then(|| texts.value(labels[row] as usize)),
+                    at,
+                })
                 .collect();
             touches.sort_unstable();
-            let mut values: Vec<u32> = touches
-                .iter()
-                .map(|touch| labels[touch.1])
-                .filter(|label| *label != NO_LABEL)
-                .collect();
+            let mut values: Vec<&str> = touches.iter().filter_map(|touch| touch.value).collect();
             values.sort_unstable();
             values.dedup();
             let moved = self.to.contains(&last);
             for value in values {
-                let seen = seen.entry(value).or_default();
+                let seen = sums.values.entry(value.to_owned()).or_default();
                 (seen.movers, seen.stayers) = (seen.movers + i64::from(moved), seen.stayers + i64::from(!moved));
             }
             (sums.movers, sums.stayers) = (sums.movers + i64::from(moved), sums.stayers + i64::from(!moved));
             if let (true, Some(day)) = (moved, reached) {
-                let mut labeler = Labeler::new(&asked.program, bucket.masks, layout, day);
-                let before = self.touches_before(&history, layout.width(), &touches, events.days, day, &mut labeler);
-                let touch = touches[..before]
-                    .iter()
-                    .rev()
-                    .map(|touch| labels[touch.1])
-                    .find(|label| *label != NO_LABEL);
-                if let Some(value) = touch {
-                    seen.entry(value).or_default().last_touch += 1;
+                let labeler = Labeler::new(&asked.program, bucket.masks, layout, day);
+                let before = self.touches_before(&asked.program, labeler, &history, &touches, day);
+                if let Some(value) = touches[..before].iter().rev().find_map(|touch| touch.value) {
+                    sums.values.entry(value.to_owned()).or_default().last_touch += 1;
                 }
             }
         });
-        let named = seen.into_iter().map(|(value, seen)| (texts.value(value as usize).to_owned(), seen));
-        named.for_each(|(value, seen)| sums.values.entry(value).or_default().add(seen));
         Ok(sums)
     }
 
-    /// How many of the touches, which are in order of time, come before the event that moved the consumer on `day`.
-    fn touches_before(
-        &self,
-        history: &History<'_>,
-        width: usize,
-        touches: &[(i64, usize, usize)],
-        days: &[i32],
-        day: i32,
-        labeler: &mut Labeler<'_>,
-    ) -> usize {
-        let earlier: Vec<usize> = (0..history.words.len())
-            .filter(|&at| crate::timeline::rows::day_of(history.words[at]) < day)
-            .collect();
+    /// How many of the touches, which are in order, come before the event that moved the consumer on `day`. All up to the end of
+    /// the day, if no event did: a window closed, or a state of a table began or ended.
+    fn touches_before(&self, program: &Program, mut labeler: Labeler<'_>, history: &History<'_>, touches: &[Touch<'_>], day: i32) -> usize {
+        let width = labeler.layout().width();
+        let earlier: Vec<usize> = (0..history.words.len()).filter(|&at| day_of(history.words[at]) < day).collect();
         let mut words: Vec<u64> = earlier.iter().map(|&at| history.words[at]).collect();
-        let mut payloads: Vec<u64> = earlier
-            .iter()
-            .flat_map(|&at| history.payloads[at * width..(at + 1) * width].iter().copied())
-            .collect();
-        let first = touches.partition_point(|touch| days[touch.1] < day);
-        for (count, &(instant, row, at)) in touches.iter().enumerate().skip(first) {
-            if days[row] > day {
-                return count;
-            }
-            words.push(history.words[at]);
-            payloads.extend_from_slice(&history.payloads[at * width..(at + 1) * width]);
-            let known = history.toggles.partition_point(|(_, toggle)| toggle.instant <= instant);
+        let payload = |at: usize| &history.payloads[at * width..(at + 1) * width];
+        let mut payloads: Vec<u64> = earlier.iter().flat_map(|&at| payload(at).iter().copied()).collect();
+        let mut toggles: Vec<(u32, Toggle)> = history.toggles.iter().filter(|(_, toggle)| toggle.day < day).copied().collect();
+        let mut reached = |words: &[u64], payloads: &[u64], toggles: &[(u32, Toggle)]| {
             let so_far = History {
-                words: &words,
-                payloads: &payloads,
-                toggles: &history.toggles[..known],
+                words,
+                payloads,
+                toggles,
                 ..*history
             };
-            if self.to.contains(&labeler.label(&so_far)) {
+            self.to.contains(&labeler.label(&so_far))
+        };
+        let first = touches.partition_point(|touch| touch.day < day);
+        let end = touches.partition_point(|touch| touch.day <= day);
+        if reached(&words, &payloads, &toggles) {
+            return end;
+        }
+        let mut kinds = Vec::new();
+        for (count, touch) in touches.iter().enumerate().take(end).skip(first) {
+            let word = history.words[touch.at];
+            words.push(word);
+            payloads.extend_from_slice(payload(touch.at));
+            let switch = program.toggles[usize::from(touch.code)];
+            let switched = |toggle: &Toggle| {
+                toggle.instant == touch.instant && switch.is_some_and(|switch| (switch.state, !switch.on) == (toggle.state, toggle.off))
+            };
+            if let Some(toggle) = history.toggles.iter().find(|(_, toggle)| switched(toggle)) {
+                toggles.push(*toggle);
+                toggles.sort_unstable();
+            } else if program.counts_once() && kinds.contains(&word) {
+                // Another event of a kind that the day has already changes nothing.
+                continue;
+            }
+            kinds.push(word);
+            if reached(&words, &payloads, &toggles) {
                 return count;
             }
         }
-        // Nothing that came in on the day made the move: a window closed, or a state of a table began or ended.
-        touches.len()
+        end
     }
+}
+
+/// An event that a consumer saw, in order of time; at one instant in order of behavior, then of value.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Touch<'a> {
+    day: i32,
+    instant: i64,
+    code: BehaviorCode,
+    value: Option<&'a str>,
+    /// The place among the history's words.
+    at: usize,
 }
 
 impl Seen {

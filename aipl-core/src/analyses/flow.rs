@@ -9,10 +9,11 @@ use roaring::RoaringBitmap;
 use serde_json::{Value, json};
 
 use crate::analyses::asked::{AnalysisError, Asked, Within, check_range, find_scope};
-use crate::analyses::labels::OUT;
+use crate::analyses::labels::label_code;
 use crate::analyses::outcome::Report;
 use crate::audience::Audience;
 use crate::base::{ConsumerIdx, Day, IdType};
+use crate::model::data::OUT;
 use crate::model::{Program, StageModel};
 use crate::stage::{Interval, IntervalFinder};
 use crate::timeline::{Bucket, Folded, Runtime, ScopeValue, Timelines, Universe, fold};
@@ -381,13 +382,7 @@ impl Flow {
                 "who is out on both days is not followed; ask for a stage on one side",
             ));
         }
-        let code = |label: &usize| {
-            if *label == 0 {
-                OUT
-            } else {
-                self.model.stages[label - 1].code.as_str()
-            }
-        };
+        let code = |label: &usize| label_code(&self.model, *label);
         let names = |labels: &[usize]| labels.iter().map(code).collect::<Vec<_>>().join("+");
         let what = format!("{} → {}", names(&from), names(&to));
         Ok(self.gather(place, &what, |one| from.contains(&one.from()) && to.contains(&one.to())))
@@ -416,7 +411,13 @@ impl Flow {
         }
         let (start, end) = self.days;
         let peak = if self.mode == FlowMode::Peak { ", peak" } else { "" };
-        let made = format!("{} {what} from {start} to {end} ({}{peak})", self.scopes[scope], self.model.id);
+        let within = self.recipe["within"]
+            .as_str()
+            .map_or_else(String::new, |made| format!(", within {made}"));
+        let made = format!(
+            "{} {what} from {start} to {end} ({}{peak}{within})",
+            self.scopes[scope], self.model.id
+        );
         Audience::new(bits, self.universe.clone(), &made)
     }
 }

@@ -17,7 +17,7 @@ use crate::timeline::{Question, Runtime, ScopeValue, Timelines};
 ///
 /// # Shape
 /// `scope`, `stage` (utf8 code), `first_day` and `last_day` (date32), in order of scope and day; days out of every stage are the gaps.
-/// Later days are as they will be if nothing more happens; `last_day` is null where a stage then never ends. An unknown
+/// Later days are as they will be if nothing more happens; `last_day` is null where a stage then lasts to the end of time (2199-12-31). An unknown
 /// consumer has no rows.
 ///
 /// # Errors
@@ -83,11 +83,13 @@ pub fn history(
         ),
     ])
     .map_err(arrow_fault)?;
+    let nothing = |scope: usize| runs.iter().all(|(of, _)| *of != scope);
+    let notes = asked.empty_scopes(&about.scopes, nothing, "the consumer is never in a stage");
     let unit = "maximal runs of days in one stage; last_day null: never ends unless something happens";
     Ok(Answer {
         table,
         recipe: asked.recipe("history", unit, &[]),
-        report: asked.report(about.tally, about.elapsed, Vec::new(), runtime),
+        report: asked.report(about.tally, about.elapsed, notes, runtime),
     })
 }
 

@@ -7,9 +7,11 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, RecordBatchR
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
+use crate::analyses::asked::AnalysisError;
 use crate::analyses::snapshot::{PackedLabel, Snapshot};
 use crate::base::{ConsumerIdx, IdType, IdValue};
 use crate::model::StageModel;
+use crate::model::data::OUT;
 use crate::timeline::ScopeValue;
 
 const BATCH_ROWS: usize = 1 << 16;
@@ -110,13 +112,23 @@ pub(crate) fn scope_array(scopes: &[ScopeValue], kind: IdType, places: impl Exac
     }
 }
 
+/// Refuses a table whose scope column would be longer than Arrow's 2 GiB of text, each scope standing in so many rows.
+pub(crate) fn check_scope_text(scopes: &[ScopeValue], kind: IdType, rows_each: usize) -> Result<(), AnalysisError> {
+    let bytes: usize = match kind {
+        IdType::Int64 => 0,
+        IdType::Text => scopes.iter().map(|scope| scope.to_string().len()).sum(),
+    };
+    if bytes.saturating_mul(rows_each) > i32::MAX as usize {
+        let problem = "the names of the scopes in all rows of the table take over 2 GiB; name fewer scopes, or ask for fewer days";
+        return Err(AnalysisError::parameter("scopes", problem));
+    }
+    Ok(())
+}
+
 /// A column of stage codes by their places.
 pub(crate) fn stage_array(model: &StageModel, places: impl ExactSizeIterator<Item = usize>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(places.map(|place| model.stages[place].code.as_str())))
 }
-
-/// The word for "in no stage".
-pub const OUT: &str = "out";
 
 /// The code of a label: `out`, or a stage's.
 pub(crate) fn label_code(model: &StageModel, label: usize) -> &str {

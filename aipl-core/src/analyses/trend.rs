@@ -10,7 +10,7 @@ use arrow::array::{ArrayRef, Date32Array, Int64Array, RecordBatch};
 use serde_json::json;
 
 use crate::analyses::asked::{AnalysisError, Asked, check_range};
-use crate::analyses::labels::{scope_array, stage_array};
+use crate::analyses::labels::{check_scope_text, scope_array, stage_array};
 use crate::analyses::outcome::Answer;
 use crate::base::Day;
 use crate::model::{Program, StageModel};
@@ -206,6 +206,7 @@ pub fn trend(
         let problem = format!("{size} cells (scopes × stages × steps) are more than {MAX_CELLS}; name scopes, or take a longer step");
         return Err(AnalysisError::parameter("scopes", problem));
     }
+    check_scope_text(&about.scopes, asked.scope_type(), stages * steps.days.len())?;
     let scopes = about.scopes.len();
     let counts = add_up(
         cells.into_inner().unwrap_or_default(),

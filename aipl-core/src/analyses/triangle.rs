@@ -9,7 +9,7 @@ use arrow::array::{ArrayRef, Date32Array, RecordBatch};
 use serde_json::json;
 
 use crate::analyses::asked::{AnalysisError, Asked, Within, arrow_fault};
-use crate::analyses::labels::{counts, label_array, percents, scope_array};
+use crate::analyses::labels::{check_scope_text, counts, label_array, percents, scope_array};
 use crate::analyses::outcome::Answer;
 use crate::audience::Audience;
 use crate::base::Day;
@@ -34,7 +34,8 @@ pub struct TriangleParams {
 /// # Shape and units
 /// `start`, `end` (date32), `scope`, `from_stage`, `to_stage` (utf8; `out` only as to-stage), `consumers`, `base` (int64), `percent`
 /// (float64, of the consumers in `from_stage` at the close of `start`; null where there are none). In order of start, end,
-/// scope and stages. Each pair equals [`Flow::rates`](crate::analyses::Flow::rates) of these two days.
+/// scope and stages. Each pair equals [`Flow::rates`](crate::analyses::Flow::rates) of these
+/// two days, which may list more scopes: a flow knows all days before.
 ///
 /// # Errors
 /// Fewer than two different days; too many cells; what [`flow`](crate::analyses::flow()) refuses.
@@ -74,6 +75,7 @@ pub fn flow_triangle(
         let problem = format!("{size} cells (scopes × pairs of days × stages²) are more than {MAX_CELLS}; name scopes, or fewer days");
         return Err(AnalysisError::parameter("days", problem));
     }
+    check_scope_text(&about.scopes, asked.scope_type(), pairs.len() * asked.program.stages * labels)?;
     let cells: Vec<i64> = cells
         .into_inner()
         .unwrap_or_default()
@@ -111,6 +113,8 @@ pub fn flow_triangle(
         ("percent", percents(rows.iter().map(|row| (row.4, Some(row.5)))), true),
     ])
     .map_err(arrow_fault)?;
+    let nobody = |scope: usize| rows.iter().all(|row| row.1 != scope || row.5 == 0);
+    let notes = asked.empty_scopes(&about.scopes, nobody, "nobody is in a stage on any of the days but the last");
     let unit = "percent of the consumers in from_stage at the close of start who are in to_stage at the close of end";
     let parameters = [
         ("days", json!(days.iter().map(ToString::to_string).collect::<Vec<_>>())),
@@ -119,7 +123,7 @@ pub fn flow_triangle(
     Ok(Answer {
         table,
         recipe: asked.recipe("flow_triangle", unit, &parameters),
-        report: asked.report(about.tally, about.elapsed, Vec::new(), runtime),
+        report: asked.report(about.tally, about.elapsed, notes, runtime),
     })
 }
 

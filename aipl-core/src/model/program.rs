@@ -149,6 +149,12 @@ impl Program {
         open
     }
 
+    /// Whether every rule asks for one event or for two days, so that a second event of a kind on one day changes nothing.
+    #[must_use]
+    pub fn counts_once(&self) -> bool {
+        self.counted.is_empty()
+    }
+
     /// Optional fields of the schema that the program looks at, each once.
     #[must_use]
     pub fn fields(&self) -> Vec<&str> {

@@ -97,7 +97,7 @@ impl<'a> IntervalFinder<'a> {
     /// first day of the range) to the last day of the range. Events must be in order of day.
     pub fn find(&mut self, history: &History<'_>, visit: impl FnMut(Interval)) {
         self.states.begin(history, self.program.states.len());
-        if self.program.counted.is_empty() {
+        if self.program.counts_once() {
             self.find_simple(history, visit);
         } else {
             self.find_counting(history, visit);

@@ -37,6 +37,12 @@ impl<'a> Labeler<'a> {
         }
     }
 
+    /// What stands beside each word.
+    #[must_use]
+    pub fn layout(&self) -> PayloadLayout {
+        self.layout
+    }
+
     /// 0 if the history is in no stage at the close of the day, else `i + 1` for stage `i`. Events must be in order of day.
     pub fn label(&mut self, history: &History<'_>) -> u8 {
         if !self.exists(history) {

@@ -106,7 +106,7 @@ impl Timelines for Events {
         let parts = by_bucket(shares.into_iter().map(Partitioner::into_pending));
         tally.rows_total = self.source().rows().unwrap_or(tally.rows_read + tally.rows_skipped);
         let spans = table_spans(self, question, &plan.scopes, &mut tally);
-        refuse_rejected(self, &tally)?;
+        refuse_rejected(self.on_error(), &tally)?;
         let (scopes, scope_places) = plan.scopes.settle();
         let (masks, class_places) = plan.classes.settle();
         let assembly = Assembly {
@@ -148,8 +148,8 @@ pub(crate) fn column_type(events: &Events, role: &str) -> Option<DataType> {
 }
 
 /// Under `on_error = "raise"` the first rejected row ends the question.
-pub(crate) fn refuse_rejected(events: &Events, tally: &Tally) -> Result<(), ScanError> {
-    let (OnError::Raise, Some(first)) = (events.on_error(), tally.first_rejected()) else {
+pub(crate) fn refuse_rejected(on_error: OnError, tally: &Tally) -> Result<(), ScanError> {
+    let (OnError::Raise, Some(first)) = (on_error, tally.first_rejected()) else {
         return Ok(());
     };
     let after = |text: &str, lead: &str| if text.is_empty() { String::new() } else { format!("{lead}{text}") };

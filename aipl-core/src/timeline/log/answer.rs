@@ -22,7 +22,7 @@ use crate::timeline::log::{EventLog, LogBucket};
 use crate::timeline::read::each_bucket;
 use crate::timeline::rows::{PayloadLayout, Toggle, class_of, day_of, pack, scope_of};
 use crate::timeline::runtime::Runtime;
-use crate::timeline::scan::ScanError;
+use crate::timeline::scan::{ScanError, refuse_rejected};
 use crate::timeline::spans::{OwnedSpan, table_spans};
 use crate::timeline::timelines::{Bucket, Question, Timelines, Visit, Visited};
 
@@ -77,6 +77,8 @@ impl Timelines for EventLog {
             parts.push(draft);
         }
         tally.rows_total = self.rows() as u64;
+        // Fields that only some questions look at are judged now.
+        refuse_rejected(self.inner.on_error, &tally)?;
         // The rows of state tables are in the account of the load.
         let spans = table_spans(self, question, &plan.scopes, &mut Tally::default());
         drop(asked);

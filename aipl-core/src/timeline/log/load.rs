@@ -10,7 +10,6 @@ use crate::base::id::{BUCKETS, bucket_of};
 use crate::base::suggest::hint;
 use crate::base::{Day, IdType, IdValue};
 use crate::event::columns::IdRef;
-use crate::event::schema::{LABEL_FIELDS, MEASURE_FIELDS};
 use crate::event::{BehaviorCode, EventSchema, Tally};
 use crate::model::{compile, everything};
 use crate::source::{EventBatch, Events, Sink, SourceError};
@@ -55,7 +54,7 @@ pub fn load(events: &Events, fields: Option<&[String]>, consumer: Option<&IdValu
     let (builders, mut tally) = read(events, &request, runtime, || Builder::new(&plan, &wanted, &kinds))?;
     tally.rows_total = events.source().rows().unwrap_or(tally.rows_read + tally.rows_skipped);
     events.states().iter().for_each(|table| tally.merge(table.tally.clone()));
-    refuse_rejected(events, &tally)?;
+    refuse_rejected(events.on_error(), &tally)?;
     let mut texts: Vec<Vec<Texts>> = wanted.iter().map(|_| Vec::new()).collect();
     let mut shares = Vec::new();
     for builder in builders {
@@ -97,6 +96,7 @@ pub fn load(events: &Events, fields: Option<&[String]>, consumer: Option<&IdValu
         fields,
         buckets,
         tally,
+        on_error: events.on_error(),
         elapsed: started.elapsed(),
         threads: runtime.threads(),
     }))
@@ -111,7 +111,7 @@ pub(super) fn wanted_columns(schema: &EventSchema, fields: Option<&[String]>) ->
         if !known().any(|role| role == field) {
             return Err(ScanError::NotMapped {
                 field: field.clone(),
-                hint: hint(field, known().chain(LABEL_FIELDS).chain(MEASURE_FIELDS)),
+                hint: hint(field, known()),
                 mapped: optional.iter().map(|(role, _)| (*role).to_owned()).collect(),
             });
         }

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::base::{Day, IdType, Zone};
 use crate::event::{BehaviorCode, BehaviorDecoder, EventSchema, Tally};
-use crate::source::StateTable;
+use crate::source::{OnError, StateTable};
 use crate::timeline::universe::Universe;
 use fields::Kind;
 
@@ -65,6 +65,7 @@ struct Inner {
     fields: Vec<LogField>,
     buckets: Vec<LogBucket>,
     tally: Tally,
+    on_error: OnError,
     elapsed: Duration,
     threads: usize,
 }

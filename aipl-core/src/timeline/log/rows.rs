@@ -109,13 +109,23 @@ impl EventLog {
         let Some(column) = column else {
             return Ok((StringArray::new_null(0), vec![NO_LABEL; bucket.days.len()]));
         };
-        let (keys, values) = match column.as_any_dictionary_opt() {
-            Some(dictionary) if dictionary.values().is_empty() => (vec![0; column.len()], dictionary.values().clone()),
-            Some(dictionary) => (dictionary.normalized_keys(), dictionary.values().clone()),
-            None => ((0..column.len()).collect(), column.clone()),
-        };
         let failed = |error: ArrowError| ScanError::Source(SourceError::Sink(error.to_string()));
-        let texts = cast(&values, &DataType::Utf8).map_err(failed)?.as_string::<i32>().clone();
+        let column = match column.as_any_dictionary_opt() {
+            Some(_) => column,
+            // Numbers of many values stand as they are; equal ones get one place here.
+            None => {
+                let texts = cast(&column, &DataType::Utf8).map_err(failed)?;
+                cast(&texts, &DataType::Dictionary(Box::new(DataType::UInt32), Box::new(DataType::Utf8))).map_err(failed)?
+            }
+        };
+        let dictionary = column.as_any_dictionary();
+        let values = dictionary.values();
+        let keys = if values.is_empty() {
+            vec![0; column.len()]
+        } else {
+            dictionary.normalized_keys()
+        };
+        let texts = cast(values, &DataType::Utf8).map_err(failed)?.as_string::<i32>().clone();
         let empty: Vec<bool> = texts.iter().map(|text| text.is_none_or(str::is_empty)).collect();
         let place = |(row, key): (usize, usize)| {
             let absent = column.is_null(row) || empty.get(key).copied().unwrap_or(true);
