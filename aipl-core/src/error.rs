@@ -4,6 +4,7 @@ use crate::analyses::AnalysisError;
 use crate::audience::AudienceError;
 use crate::base::{DayError, ZoneError};
 use crate::event::SchemaError;
+use crate::identity::IdentityError;
 use crate::model::ModelError;
 use crate::source::SourceError;
 use crate::timeline::scan::ScanError;
@@ -29,6 +30,9 @@ pub enum Error {
     /// Audiences that do not belong together, or are damaged.
     #[error(transparent)]
     Audience(#[from] AudienceError),
+    /// Identities cannot be resolved or used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The caller asked to stop.
     #[error("canceled")]
     Canceled,
@@ -44,6 +48,7 @@ impl From<SourceError> for Error {
     fn from(error: SourceError) -> Self {
         match error {
             SourceError::Schema(error) => Error::Schema(error),
+            SourceError::Identity(error) => Error::Identity(error),
             SourceError::Canceled => Error::Canceled,
             other => Error::Source(other),
         }

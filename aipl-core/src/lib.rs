@@ -19,6 +19,7 @@ pub mod audience;
 pub mod base;
 pub mod error;
 pub mod event;
+pub mod identity;
 pub mod model;
 pub mod source;
 pub mod stage;

@@ -6,7 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Floors, lowest first.
-const FLOORS: [&str; 8] = ["base", "event", "model", "source", "timeline", "stage", "audience", "analyses"];
+const FLOORS: [&str; 9] = [
+    "base", "event", "model", "identity", "source", "timeline", "stage", "audience", "analyses",
+];
 const LONGEST: usize = 500;
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use aipl_core::analyses::{FlowParams, SnapshotParams, TrendParams, flow, snapshot, timeline, trend};
 use aipl_core::audience::Audience;
-use aipl_core::base::{Day, IdType, IdValue};
+use aipl_core::base::{Day, IdKind, IdValue};
 use aipl_core::event::EventSchema;
 use aipl_core::model::{StageModel, compile};
 use aipl_core::source::Events;
@@ -402,7 +402,7 @@ fn consumers_who_are_integers_are_the_same_as_texts() {
     let users: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3, 1]));
     let (events, one) = (events(&[("user", users)], schema()), model(r#"{"behaviors":["purchase"]}"#));
     let log = load(&events, 2);
-    let strangers: Arc<Universe> = Universe::of_ids(IdType::Text, ["1", "03", "3", "x"].map(IdValue::from)).into();
+    let strangers: Arc<Universe> = Universe::of_ids(IdKind::Text, ["1", "03", "3", "x"].map(IdValue::from)).into();
     let params = FlowParams {
         within: Some(Audience::of_ids(&strangers, ["1", "03", "x"].map(IdValue::from), "texts")),
         ..FlowParams::default()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use aipl_core::Error;
 use aipl_core::audience::{Audience, AudienceError};
 use aipl_core::base::id::{BUCKETS, MAX_ID_BYTES};
-use aipl_core::base::{ConsumerIdx, IdType, IdValue};
+use aipl_core::base::{ConsumerIdx, IdKind, IdValue};
 use aipl_core::timeline::Universe;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use pyo3::prelude::*;
@@ -36,7 +36,7 @@ fn damaged(problem: &str) -> Error {
 
 /// All identifiers: a byte for their type, then 8 bytes each, or a length (2 bytes) and text each; little-endian.
 fn write_universe(universe: &Universe) -> Vec<u8> {
-    let mut bytes = vec![u8::from(universe.id_type() == IdType::Text)];
+    let mut bytes = vec![u8::from(universe.id_kind() == IdKind::Text)];
     for bucket in 0..BUCKETS {
         let members = (0..)
             .map(|local| ConsumerIdx::new(bucket, local))
@@ -74,8 +74,8 @@ fn read_universe(bytes: &[u8]) -> Result<Universe, Error> {
         };
         ids.push(id);
     }
-    let id_type = if *kind == 0 { IdType::Int64 } else { IdType::Text };
-    Ok(Universe::of_ids(id_type, ids))
+    let id_kind = if *kind == 0 { IdKind::Int64 } else { IdKind::Text };
+    Ok(Universe::of_ids(id_kind, ids))
 }
 
 #[pymethods]
@@ -106,7 +106,7 @@ impl PyUniverse {
     /// `int64` or `text`.
     #[getter]
     fn id_type(&self) -> String {
-        self.inner.id_type().to_string()
+        self.inner.id_kind().to_string()
     }
 
     #[getter]
@@ -215,9 +215,9 @@ impl PyAudience {
         guarded(py, || {
             let universe = self.inner.universe()?;
             let ordered = self.inner.ordered()?;
-            let column: ArrayRef = match universe.id_type() {
-                IdType::Int64 => Arc::new(Int64Array::from_iter_values(ordered.iter().map(|idx| universe.int(*idx)))),
-                IdType::Text => Arc::new(StringArray::from_iter_values(ordered.iter().map(|idx| universe.text(*idx)))),
+            let column: ArrayRef = match universe.id_kind() {
+                IdKind::Int64 => Arc::new(Int64Array::from_iter_values(ordered.iter().map(|idx| universe.int(*idx)))),
+                IdKind::Text => Arc::new(StringArray::from_iter_values(ordered.iter().map(|idx| universe.text(*idx)))),
             };
             RecordBatch::try_from_iter_with_nullable([("consumer", column, false)]).map_err(|error| Error::Parameter(error.to_string()))
         })

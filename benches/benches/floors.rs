@@ -13,7 +13,7 @@ use aipl_benches::generate::EventGenerator;
 use aipl_benches::params::GeneratorParams;
 use aipl_core::analyses::{FlowParams, SnapshotParams, TrendParams, flow, snapshot, trend};
 use aipl_core::audience::Audience;
-use aipl_core::base::{IdType, IdValue, Zone};
+use aipl_core::base::{IdKind, IdValue, Zone};
 use aipl_core::event::{BehaviorDecoder, EventSchema, TimeColumn};
 use aipl_core::model::{StageModel, compile};
 use aipl_core::source::Events;
@@ -113,7 +113,7 @@ fn logs(c: &mut Criterion) {
 }
 
 fn audience_floor(c: &mut Criterion) {
-    let universe = Arc::new(Universe::of_ids(IdType::Int64, (0..1_000_000).map(IdValue::Int)));
+    let universe = Arc::new(Universe::of_ids(IdKind::Int64, (0..1_000_000).map(IdValue::Int)));
     let every = |step: usize| Audience::of_ids(&universe, (0..1_000_000).step_by(step).map(IdValue::Int), "every");
     let (thirds, sevenths) = (every(3), every(7));
     let mut group = c.benchmark_group("audience");

@@ -6,11 +6,11 @@ use std::time::Duration;
 use roaring::RoaringBitmap;
 use serde_json::{Map, Value, json};
 
-use crate::analyses::outcome::Report;
+use crate::analyses::outcome::{IdentityCounts, Report};
 use crate::audience::{Audience, AudienceError};
 use crate::base::id::{BUCKETS, MAX_LOCAL};
 use crate::base::suggest::hint;
-use crate::base::{ConsumerIdx, Day, IdType, IdValue};
+use crate::base::{ConsumerIdx, Day, IdKind, IdValue};
 use crate::event::Tally;
 use crate::model::{ModelError, Program, ScopeKind, StageModel, compile};
 use crate::timeline::scan::ScanError;
@@ -45,7 +45,7 @@ pub enum AnalysisError {
         /// `brand`, `category` or `store`.
         kind: &'static str,
         /// The type of the column.
-        expected: IdType,
+        expected: IdKind,
     },
     /// A parameter out of its range, or that does not go with another.
     #[error("{parameter}: {problem}")]
@@ -80,14 +80,14 @@ pub(crate) struct Within {
 
 impl Within {
     pub fn new(audience: &Audience, source: &dyn Timelines) -> Result<Self, AnalysisError> {
-        let (universe, id_type) = (audience.universe()?, source.id_type("consumer"));
-        if universe.id_type() == id_type {
+        let (universe, id_kind) = (audience.universe()?, source.id_kind("consumer"));
+        if universe.id_kind() == id_kind {
             return Ok(Within {
                 universe: universe.clone(),
                 bits: audience.bits().clone(),
             });
         }
-        let universe = Universe::of_ids(id_type, audience.ids()?);
+        let universe = Universe::of_ids(id_kind, audience.ids()?);
         let all =
             (0..BUCKETS).flat_map(|bucket| (0..universe.bucket(bucket).len() as u32).map(move |local| ConsumerIdx::new(bucket, local).0));
         Ok(Within {
@@ -149,11 +149,11 @@ impl<'a> Asked<'a> {
     }
 
     /// What the scope column holds.
-    pub fn scope_type(&self) -> IdType {
+    pub fn scope_type(&self) -> IdKind {
         match self.program.scope {
-            ScopeKind::Brand => self.source.id_type("brand"),
-            ScopeKind::Category => IdType::Text,
-            ScopeKind::Store => self.source.id_type("store"),
+            ScopeKind::Brand => self.source.id_kind("brand"),
+            ScopeKind::Category => IdKind::Text,
+            ScopeKind::Store => self.source.id_kind("store"),
         }
     }
 
@@ -185,7 +185,7 @@ impl<'a> Asked<'a> {
     }
 
     /// The account of a question.
-    pub fn report(&self, tally: Tally, elapsed: Duration, more: Vec<String>, runtime: &Runtime<'_>) -> Report {
+    pub fn report(&self, tally: Tally, elapsed: Duration, universe: &Universe, more: Vec<String>, runtime: &Runtime<'_>) -> Report {
         let mut notes = self.program.unmatched.clone();
         notes.extend(state_notes(self.source, &self.program));
         notes.extend(more);
@@ -194,6 +194,7 @@ impl<'a> Asked<'a> {
             notes,
             elapsed,
             threads: runtime.threads(),
+            identity: IdentityCounts::of(universe),
         }
     }
 }
@@ -240,7 +241,7 @@ fn convert_scopes(source: &dyn Timelines, kind: ScopeKind, scopes: &[ScopeValue]
         let refuse = |kind: &'static str| AnalysisError::ScopeType {
             scope: scope.to_string(),
             kind,
-            expected: source.id_type(kind),
+            expected: source.id_kind(kind),
         };
         if scope.category.is_some() != (kind == ScopeKind::Category) {
             return Err(refuse(kind.name()));
@@ -248,10 +249,10 @@ fn convert_scopes(source: &dyn Timelines, kind: ScopeKind, scopes: &[ScopeValue]
         let category = scope
             .category
             .as_ref()
-            .map(|value| value.to_type(source.id_type("category")).ok_or_else(|| refuse("category")))
+            .map(|value| value.to_type(source.id_kind("category")).ok_or_else(|| refuse("category")))
             .transpose()?;
         converted.push(ScopeValue {
-            main: scope.main.to_type(source.id_type(main)).ok_or_else(|| refuse(main))?,
+            main: scope.main.to_type(source.id_kind(main)).ok_or_else(|| refuse(main))?,
             category,
         });
     }
@@ -263,8 +264,8 @@ fn convert_scopes(source: &dyn Timelines, kind: ScopeKind, scopes: &[ScopeValue]
 /// The place of a scope in an answer.
 pub(crate) fn find_scope(scopes: &[ScopeValue], scope: &ScopeValue) -> Result<usize, AnalysisError> {
     let of_type = |value: &IdValue, like: Option<&IdValue>| match like {
-        Some(IdValue::Int(_)) => value.to_type(IdType::Int64),
-        Some(IdValue::Text(_)) => value.to_type(IdType::Text),
+        Some(IdValue::Int(_)) => value.to_type(IdKind::Int64),
+        Some(IdValue::Text(_)) => value.to_type(IdKind::Text),
         None => Some(value.clone()),
     };
     let like = scopes.first();

@@ -26,5 +26,6 @@ pub fn validate(events: &Events, runtime: &Runtime<'_>) -> Result<Report, ScanEr
         notes: Vec::new(),
         elapsed: about.elapsed,
         threads: runtime.threads(),
+        identity: None,
     })
 }

@@ -12,7 +12,7 @@ use crate::analyses::asked::{AnalysisError, Asked, Within, check_range, find_sco
 use crate::analyses::labels::label_code;
 use crate::analyses::outcome::Report;
 use crate::audience::Audience;
-use crate::base::{ConsumerIdx, Day, IdType};
+use crate::base::{ConsumerIdx, Day, IdKind};
 use crate::model::data::OUT;
 use crate::model::{Program, StageModel};
 use crate::stage::{Interval, IntervalFinder};
@@ -161,7 +161,7 @@ pub struct FlowParams {
 pub struct Flow {
     pub(crate) model: Arc<StageModel>,
     pub(crate) scopes: Arc<Vec<ScopeValue>>,
-    pub(crate) scope_type: IdType,
+    pub(crate) scope_type: IdKind,
     universe: Arc<Universe>,
     /// Moves by bucket, in order of consumer and scope; only of consumers in a stage at first or at last.
     moves: Arc<Vec<Vec<Move>>>,
@@ -247,14 +247,14 @@ pub fn flow(
     Ok(Flow {
         model: Arc::new(model.clone()),
         scope_type: asked.scope_type(),
-        universe: about.universe,
+        universe: about.universe.clone(),
         moves: Arc::new(buckets),
         cells,
         returned,
         days: (start, end),
         mode: params.mode,
         recipe: asked.recipe("flow", unit, &parameters),
-        report: asked.report(about.tally, about.elapsed, notes, runtime),
+        report: asked.report(about.tally, about.elapsed, &about.universe, notes, runtime),
         scopes: Arc::new(about.scopes),
     })
 }

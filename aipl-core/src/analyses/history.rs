@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::analyses::asked::{AnalysisError, Asked, arrow_fault};
 use crate::analyses::labels::{scope_array, stage_array};
-use crate::analyses::outcome::{Answer, Report};
+use crate::analyses::outcome::{Answer, IdentityCounts, Report};
 use crate::base::{Day, IdValue};
 use crate::model::StageModel;
 use crate::stage::{Interval, IntervalFinder};
@@ -35,7 +35,7 @@ pub fn history(
         ..asked.question(Day::MIN, Day::MAX)
     };
     let runs: Mutex<Vec<(usize, Interval)>> = Mutex::new(Vec::new());
-    let wanted = consumer.to_type(source.id_type("consumer"));
+    let wanted = consumer.to_type(source.id_kind("consumer"));
     let about = source.visit(&question, runtime, &|bucket| {
         let mut finder = IntervalFinder::new(
             &asked.program,
@@ -89,7 +89,7 @@ pub fn history(
     Ok(Answer {
         table,
         recipe: asked.recipe("history", unit, &[]),
-        report: asked.report(about.tally, about.elapsed, notes, runtime),
+        report: asked.report(about.tally, about.elapsed, &about.universe, notes, runtime),
     })
 }
 
@@ -116,6 +116,7 @@ pub fn timeline(
             notes: Vec::new(),
             elapsed,
             threads,
+            identity: IdentityCounts::of(log.universe()),
         },
         recipe: json!({
             "function": "timeline",

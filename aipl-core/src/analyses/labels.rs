@@ -9,7 +9,7 @@ use arrow::error::ArrowError;
 
 use crate::analyses::asked::AnalysisError;
 use crate::analyses::snapshot::{PackedLabel, Snapshot};
-use crate::base::{ConsumerIdx, IdType, IdValue};
+use crate::base::{ConsumerIdx, IdKind, IdValue};
 use crate::model::StageModel;
 use crate::model::data::OUT;
 use crate::timeline::ScopeValue;
@@ -29,7 +29,7 @@ pub struct LabelReader {
 impl LabelReader {
     pub(crate) fn new(snapshot: Snapshot, scope: Option<usize>) -> Self {
         let schema = Arc::new(Schema::new(vec![
-            Field::new("consumer", arrow_type(snapshot.universe.id_type()), false),
+            Field::new("consumer", arrow_type(snapshot.universe.id_kind()), false),
             Field::new("scope", arrow_type(snapshot.scope_type), false),
             Field::new("stage", DataType::Utf8, false),
         ]));
@@ -51,9 +51,9 @@ impl LabelReader {
 
     fn batch(&self, rows: &[(ConsumerIdx, PackedLabel)]) -> Result<RecordBatch, ArrowError> {
         let universe = &self.snapshot.universe;
-        let consumers: ArrayRef = match universe.id_type() {
-            IdType::Int64 => Arc::new(Int64Array::from_iter_values(rows.iter().map(|(idx, _)| universe.int(*idx)))),
-            IdType::Text => Arc::new(StringArray::from_iter_values(rows.iter().map(|(idx, _)| universe.text(*idx)))),
+        let consumers: ArrayRef = match universe.id_kind() {
+            IdKind::Int64 => Arc::new(Int64Array::from_iter_values(rows.iter().map(|(idx, _)| universe.int(*idx)))),
+            IdKind::Text => Arc::new(StringArray::from_iter_values(rows.iter().map(|(idx, _)| universe.text(*idx)))),
         };
         let scopes = scope_array(
             &self.snapshot.scopes,
@@ -90,19 +90,19 @@ impl RecordBatchReader for LabelReader {
 }
 
 /// The Arrow type of identifiers.
-fn arrow_type(kind: IdType) -> DataType {
+fn arrow_type(kind: IdKind) -> DataType {
     match kind {
-        IdType::Int64 => DataType::Int64,
-        IdType::Text => DataType::Utf8,
+        IdKind::Int64 => DataType::Int64,
+        IdKind::Text => DataType::Utf8,
     }
 }
 
 /// A column of scopes by their places.
-pub(crate) fn scope_array(scopes: &[ScopeValue], kind: IdType, places: impl ExactSizeIterator<Item = usize>) -> ArrayRef {
+pub(crate) fn scope_array(scopes: &[ScopeValue], kind: IdKind, places: impl ExactSizeIterator<Item = usize>) -> ArrayRef {
     let int = |scope: &ScopeValue| if let IdValue::Int(value) = scope.main { value } else { 0 };
     match kind {
-        IdType::Int64 => Arc::new(Int64Array::from_iter_values(places.map(|place| int(&scopes[place])))),
-        IdType::Text => {
+        IdKind::Int64 => Arc::new(Int64Array::from_iter_values(places.map(|place| int(&scopes[place])))),
+        IdKind::Text => {
             // Rows of one batch name few scopes over and over; each is written out once.
             let mut texts: HashMap<usize, String> = HashMap::new();
             let mut builder = StringBuilder::with_capacity(places.len(), places.len() * 8);
@@ -113,10 +113,10 @@ pub(crate) fn scope_array(scopes: &[ScopeValue], kind: IdType, places: impl Exac
 }
 
 /// Refuses a table whose scope column would be longer than Arrow's 2 GiB of text, each scope standing in so many rows.
-pub(crate) fn check_scope_text(scopes: &[ScopeValue], kind: IdType, rows_each: usize) -> Result<(), AnalysisError> {
+pub(crate) fn check_scope_text(scopes: &[ScopeValue], kind: IdKind, rows_each: usize) -> Result<(), AnalysisError> {
     let bytes: usize = match kind {
-        IdType::Int64 => 0,
-        IdType::Text => scopes.iter().map(|scope| scope.to_string().len()).sum(),
+        IdKind::Int64 => 0,
+        IdKind::Text => scopes.iter().map(|scope| scope.to_string().len()).sum(),
     };
     if bytes.saturating_mul(rows_each) > i32::MAX as usize {
         let problem = "the names of the scopes in all rows of the table take over 2 GiB; name fewer scopes, or ask for fewer days";

@@ -17,7 +17,7 @@ pub use check::validate;
 pub use drivers::{DriverParams, transition_drivers};
 pub use flow::{Flow, FlowClass, FlowMode, FlowParams, flow};
 pub use history::{history, timeline};
-pub use outcome::{Answer, Report, RowCounts};
+pub use outcome::{Answer, IdentityCounts, Report, RowCounts};
 pub use snapshot::{Snapshot, SnapshotParams, snapshot};
 pub use trend::{Measure, Step, TrendParams, trend};
 pub use triangle::{TriangleParams, flow_triangle};

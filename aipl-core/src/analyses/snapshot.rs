@@ -13,7 +13,7 @@ use crate::analyses::asked::{AnalysisError, Asked, find_scope};
 use crate::analyses::labels::{LabelReader, scope_array, stage_array};
 use crate::analyses::outcome::Report;
 use crate::audience::Audience;
-use crate::base::{ConsumerIdx, Day, IdType};
+use crate::base::{ConsumerIdx, Day, IdKind};
 use crate::model::{Program, StageModel};
 use crate::stage::Labeler;
 use crate::timeline::scopes::ScopeValue;
@@ -59,7 +59,7 @@ pub struct Snapshot {
     /// Consumers by scope and stage.
     counts: Vec<i64>,
     /// What the scope column holds.
-    pub(crate) scope_type: IdType,
+    pub(crate) scope_type: IdKind,
     as_of: Day,
     report: Report,
     recipe: Value,
@@ -123,7 +123,7 @@ pub fn snapshot(
     let notes = asked.empty_scopes(&about.scopes, nobody, "nobody is in a stage on the day");
     let unit = "distinct consumers per scope and stage at the close of the day";
     let recipe = asked.recipe("snapshot", unit, &[("as_of", json!(as_of.to_string()))]);
-    let report = asked.report(about.tally, about.elapsed, notes, runtime);
+    let report = asked.report(about.tally, about.elapsed, &about.universe, notes, runtime);
     Ok(Snapshot {
         model: Arc::new(model.clone()),
         scopes: Arc::new(about.scopes),

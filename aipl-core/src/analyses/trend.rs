@@ -240,7 +240,7 @@ pub fn trend(
     Ok(Answer {
         table: RecordBatch::try_from_iter(columns).map_err(crate::analyses::asked::arrow_fault)?,
         recipe: asked.recipe("trend", params.measure.unit(), &parameters),
-        report: asked.report(about.tally, about.elapsed, notes, runtime),
+        report: asked.report(about.tally, about.elapsed, &about.universe, notes, runtime),
     })
 }
 

@@ -109,10 +109,10 @@ fn read_bits(payload: &[u8]) -> Result<RoaringBitmap, AudienceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{IdType, IdValue};
+    use crate::base::{IdKind, IdValue};
 
     fn example() -> Audience {
-        let universe = Arc::new(Universe::of_ids(IdType::Int64, (0..5000).map(IdValue::Int)));
+        let universe = Arc::new(Universe::of_ids(IdKind::Int64, (0..5000).map(IdValue::Int)));
         Audience::of_ids(&universe, (0..5000).step_by(3).map(IdValue::Int), "every third")
     }
 
@@ -125,7 +125,7 @@ mod tests {
         let blind = Audience::from_bytes(&bytes, None).expect("reads");
         assert_eq!((blind.len(), blind.ids()), (audience.len(), Err(AudienceError::NoUniverse)));
         assert_eq!(blind.and(&audience).and_then(|both| both.ids()), audience.ids());
-        let other = Arc::new(Universe::of_ids(IdType::Int64, [IdValue::Int(1)]));
+        let other = Arc::new(Universe::of_ids(IdKind::Int64, [IdValue::Int(1)]));
         assert!(matches!(
             Audience::from_bytes(&bytes, Some(other)),
             Err(AudienceError::UniverseMismatch { .. })

@@ -14,10 +14,10 @@ use crate::timeline::Universe;
 /// ```
 /// use std::sync::Arc;
 /// use aipl_core::audience::Audience;
-/// use aipl_core::base::{IdType, IdValue};
+/// use aipl_core::base::{IdKind, IdValue};
 /// use aipl_core::timeline::Universe;
 ///
-/// let universe = Arc::new(Universe::of_ids(IdType::Text, ["a", "b", "c"].map(IdValue::from)));
+/// let universe = Arc::new(Universe::of_ids(IdKind::Text, ["a", "b", "c"].map(IdValue::from)));
 /// let left = Audience::of_ids(&universe, ["a", "b"].map(IdValue::from), "left");
 /// let right = Audience::of_ids(&universe, ["b", "c"].map(IdValue::from), "right");
 /// assert_eq!(left.and(&right)?.ids()?, [IdValue::from("b")]);
@@ -281,10 +281,10 @@ fn join_recipes(left: &str, sign: &str, right: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::IdType;
+    use crate::base::IdKind;
 
     fn universe(ids: &[&str]) -> Arc<Universe> {
-        Arc::new(Universe::of_ids(IdType::Text, ids.iter().map(|id| IdValue::from(*id))))
+        Arc::new(Universe::of_ids(IdKind::Text, ids.iter().map(|id| IdValue::from(*id))))
     }
 
     #[test]
@@ -298,7 +298,7 @@ mod tests {
 
     #[test]
     fn samples_repeat_and_grow() {
-        let universe = Arc::new(Universe::of_ids(IdType::Int64, (0..1000).map(IdValue::Int)));
+        let universe = Arc::new(Universe::of_ids(IdKind::Int64, (0..1000).map(IdValue::Int)));
         let all = Audience::of_ids(&universe, (0..1000).map(IdValue::Int), "all");
         let small = all.sample(10, 7).expect("samples");
         assert_eq!((small.len(), small == all.sample(10, 7).expect("samples")), (10, true));

@@ -13,18 +13,18 @@ pub const MAX_LOCAL: u32 = 1 << 24;
 
 /// What external identifiers of one column are: 64-bit integers or text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum IdType {
+pub enum IdKind {
     /// Signed 64-bit integers (any narrower integer column is widened).
     Int64,
     /// UTF-8 text of 1 to 256 bytes.
     Text,
 }
 
-impl fmt::Display for IdType {
+impl fmt::Display for IdKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            IdType::Int64 => "int64",
-            IdType::Text => "text",
+            IdKind::Int64 => "int64",
+            IdKind::Text => "text",
         })
     }
 }
@@ -41,11 +41,11 @@ pub enum IdValue {
 impl IdValue {
     /// The same identifier as a value of `kind`, where that loses nothing: `7` and `"7"` convert, `"07"` does not.
     #[must_use]
-    pub fn to_type(&self, kind: IdType) -> Option<IdValue> {
+    pub fn to_type(&self, kind: IdKind) -> Option<IdValue> {
         match (self, kind) {
-            (IdValue::Int(_), IdType::Int64) | (IdValue::Text(_), IdType::Text) => Some(self.clone()),
-            (IdValue::Int(value), IdType::Text) => Some(IdValue::Text(value.to_string())),
-            (IdValue::Text(text), IdType::Int64) => {
+            (IdValue::Int(_), IdKind::Int64) | (IdValue::Text(_), IdKind::Text) => Some(self.clone()),
+            (IdValue::Int(value), IdKind::Text) => Some(IdValue::Text(value.to_string())),
+            (IdValue::Text(text), IdKind::Int64) => {
                 let value: i64 = text.parse().ok()?;
                 (value.to_string() == *text).then_some(IdValue::Int(value))
             }
@@ -155,9 +155,9 @@ mod tests {
 
     #[test]
     fn conversions_lose_nothing() {
-        assert_eq!(IdValue::from("7").to_type(IdType::Int64), Some(IdValue::Int(7)));
-        assert_eq!(IdValue::from("07").to_type(IdType::Int64), None);
-        assert_eq!(IdValue::from(7).to_type(IdType::Text), Some(IdValue::from("7")));
+        assert_eq!(IdValue::from("7").to_type(IdKind::Int64), Some(IdValue::Int(7)));
+        assert_eq!(IdValue::from("07").to_type(IdKind::Int64), None);
+        assert_eq!(IdValue::from(7).to_type(IdKind::Text), Some(IdValue::from("7")));
     }
 
     #[test]

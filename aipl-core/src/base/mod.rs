@@ -8,5 +8,5 @@ pub mod zone;
 
 pub use day::{Day, DayError};
 pub use decimal::Decimal6;
-pub use id::{ConsumerIdx, IdType, IdValue, ScopeId};
+pub use id::{ConsumerIdx, IdKind, IdValue, ScopeId};
 pub use zone::{Zone, ZoneError};

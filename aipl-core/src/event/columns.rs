@@ -5,7 +5,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, UInt64Type};
 
 use crate::base::id::MAX_ID_BYTES;
-use crate::base::{IdType, IdValue};
+use crate::base::{IdKind, IdValue};
 use crate::event::Reason;
 
 /// Words for the accepted types, for error messages.
@@ -68,16 +68,18 @@ pub enum IdColumn {
         /// The distinct values.
         values: Box<IdColumn>,
     },
+    /// Identifiers that stand in the place of others, such as persons for accounts.
+    Resolved(Vec<IdRef<'static>>),
 }
 
 impl IdColumn {
     /// What identifiers a column of this type holds; `None` if it is not accepted.
     #[must_use]
-    pub fn id_type(data_type: &DataType) -> Option<IdType> {
+    pub fn id_kind(data_type: &DataType) -> Option<IdKind> {
         match data_type {
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Some(IdType::Text),
-            DataType::Dictionary(_, values) if !matches!(**values, DataType::Dictionary(_, _)) => Self::id_type(values),
-            other if other.is_integer() => Some(IdType::Int64),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Some(IdKind::Text),
+            DataType::Dictionary(_, values) if !matches!(**values, DataType::Dictionary(_, _)) => Self::id_kind(values),
+            other if other.is_integer() => Some(IdKind::Int64),
             _ => None,
         }
     }
@@ -90,7 +92,7 @@ impl IdColumn {
         {
             return Some(IdColumn::Utf8(StringArray::new_null(column.len())));
         }
-        Self::id_type(column.data_type())?;
+        Self::id_kind(column.data_type())?;
         Some(match column.data_type() {
             DataType::Utf8 => IdColumn::Utf8(column.as_string().clone()),
             DataType::LargeUtf8 => IdColumn::LargeUtf8(column.as_string().clone()),
@@ -123,6 +125,7 @@ impl IdColumn {
             IdColumn::LargeUtf8(array) => array.len(),
             IdColumn::View(array) => array.len(),
             IdColumn::Unsigned(array) | IdColumn::Dictionary { array, .. } => array.len(),
+            IdColumn::Resolved(ids) => ids.len(),
         }
     }
 
@@ -150,6 +153,7 @@ impl IdColumn {
             IdColumn::View(array) => check_text(array.value(row)),
             IdColumn::Dictionary { array, .. } if array.is_null(row) => IdRef::Null,
             IdColumn::Dictionary { keys, values, .. } => values.get(keys[row]),
+            IdColumn::Resolved(ids) => ids[row],
         }
     }
 

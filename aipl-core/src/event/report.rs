@@ -34,6 +34,12 @@ pub enum Reason {
     MalformedRow,
     /// A row of a state table ends before it begins.
     ReversedPeriod,
+    /// An identifier has not the form of its type.
+    MalformedId,
+    /// A link names an id type that the map does not have.
+    UnknownIdType,
+    /// Under an identity, the consumer's identifier belongs to no known person.
+    UnknownPerson,
 }
 
 impl Reason {
@@ -55,6 +61,9 @@ impl Reason {
             Reason::NumberOutOfRange => "number_out_of_range",
             Reason::MalformedRow => "malformed_row",
             Reason::ReversedPeriod => "reversed_period",
+            Reason::MalformedId => "malformed_id",
+            Reason::UnknownIdType => "unknown_id_type",
+            Reason::UnknownPerson => "unknown_person",
         }
     }
 }

@@ -39,9 +39,9 @@ impl Request {
 
     /// Every column that the request decodes, each once.
     #[must_use]
-    pub fn all_columns(&self) -> Vec<&str> {
-        let mut all = self.lead().to_vec();
-        all.extend(self.columns.iter().map(String::as_str));
+    pub fn all_columns(&self) -> Vec<String> {
+        let mut all = self.lead().map(str::to_owned).to_vec();
+        all.extend_from_slice(&self.columns);
         all.sort_unstable();
         all.dedup();
         all

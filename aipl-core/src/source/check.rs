@@ -64,8 +64,8 @@ fn refused(role: &str, data_type: &DataType, schema: &EventSchema) -> Option<&'s
     let (accepted, words) = match role {
         "time" => (TimeKind::of(data_type, schema.time_unit()).is_some(), ACCEPTED_TIMES),
         "behavior" => (BehaviorDecoder::accepts(data_type), ACCEPTED_IDS),
-        "consumer" | "brand" => (IdColumn::id_type(data_type).is_some(), ACCEPTED_IDS),
-        role if LABEL_FIELDS.contains(&role) => (IdColumn::id_type(data_type).is_some(), ACCEPTED_IDS),
+        "consumer" | "brand" => (IdColumn::id_kind(data_type).is_some(), ACCEPTED_IDS),
+        role if LABEL_FIELDS.contains(&role) => (IdColumn::id_kind(data_type).is_some(), ACCEPTED_IDS),
         role if MEASURE_FIELDS.contains(&role) => (Measures::accepts(data_type), ACCEPTED_MEASURES),
         _ => (crate::model::filter::accepts(data_type), ACCEPTED_CONDITIONS),
     };

@@ -9,10 +9,11 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
-use crate::event::{EventSchema, Reason, Tally};
+use crate::event::{Reason, Tally};
+use crate::source::expected::Expected;
 use crate::source::files::{DataFile, FileList, join_schemas};
 use crate::source::select::{Selector, Survivors, select_batch};
-use crate::source::{Piece, Plan, Request, Sink, Source, SourceError};
+use crate::source::{Piece, Plan, Request, Sink, Source, SourceError, TakePiece};
 
 const FORMAT: &str = "CSV";
 /// The longest accepted record.
@@ -56,7 +57,7 @@ impl CsvSource {
     ///
     /// # Errors
     /// No file, a file without a header or in UTF-16, or a header that names a column twice.
-    pub fn open(paths: &[String], schema: &EventSchema, options: CsvOptions) -> Result<Self, SourceError> {
+    pub fn open<'a>(paths: &[String], expected: impl Into<Expected<'a>>, options: CsvOptions) -> Result<Self, SourceError> {
         let list = FileList::expand(paths, FORMAT, &[".csv", ".tsv", ".txt"])?;
         let headers = list
             .files
@@ -70,7 +71,7 @@ impl CsvSource {
         };
         let schemas: Vec<SchemaRef> = headers.iter().map(text_schema).collect();
         Ok(CsvSource {
-            columns: join_schemas(&list, &schemas, schema)?,
+            columns: join_schemas(&list, &schemas, expected.into())?,
             list,
             headers,
             options,
@@ -122,17 +123,30 @@ impl Source for CsvSource {
         None
     }
 
-    fn plan<'a>(&'a self, _: &'a Request) -> Result<Plan<'a>, SourceError> {
+    fn plan<'a>(&'a self, _: &'a [String]) -> Result<Plan<'a>, SourceError> {
         Ok(Plan::Splits(self.list.files.len()))
     }
 
     fn read_split(&self, split: usize, request: &Request, sink: &mut dyn Sink, tally: &mut Tally) -> Result<(), SourceError> {
         let file = &self.list.files[split];
-        let mut parser = FileParser::new(file, &self.headers[split], request, self.options)?;
+        let columns = request.all_columns();
+        let mut parser = FileParser::new(file, &self.headers[split], &columns, self.options)?;
         let (mut selector, mut scratch) = (Selector::new(request), Survivors::default());
         while let Some(piece) = parser.next_piece(tally)? {
             sink.checkpoint()?;
             select_lines(request, &piece, &parser.lines, &mut selector, &mut scratch, sink, tally)?;
+        }
+        tally.bytes += parser.records.bytes;
+        Ok(())
+    }
+
+    fn read_pieces(&self, split: usize, columns: &[String], take: &mut TakePiece<'_>, tally: &mut Tally) -> Result<(), SourceError> {
+        let mut parser = FileParser::new(&self.list.files[split], &self.headers[split], columns, self.options)?;
+        while let Some(piece) = parser.next_piece(tally)? {
+            let mut part = Tally::default();
+            take(&piece, &mut part)?;
+            part.renumber(|row| parser.lines[row as usize]);
+            tally.merge(part);
         }
         tally.bytes += parser.records.bytes;
         Ok(())
@@ -159,7 +173,6 @@ fn select_lines(
 /// Parses one file into batches of the requested columns.
 struct FileParser<'a> {
     file: &'a DataFile,
-    request: &'a Request,
     records: Records<'a>,
     width: usize,
     /// Requested columns with their place in the file.
@@ -169,17 +182,15 @@ struct FileParser<'a> {
 }
 
 impl<'a> FileParser<'a> {
-    fn new(file: &'a DataFile, header: &[String], request: &'a Request, options: CsvOptions) -> Result<Self, SourceError> {
+    fn new(file: &'a DataFile, header: &[String], columns: &'a [String], options: CsvOptions) -> Result<Self, SourceError> {
         let mut records = Records::open(file, options)?;
         records.next_record()?;
-        let wanted = request
-            .all_columns()
-            .into_iter()
-            .map(|name| (name, header.iter().position(|column| column == name)))
+        let wanted = columns
+            .iter()
+            .map(|name| (name.as_str(), header.iter().position(|column| column == name)))
             .collect();
         Ok(FileParser {
             file,
-            request,
             records,
             width: header.len(),
             wanted,
@@ -210,7 +221,6 @@ impl<'a> FileParser<'a> {
         };
         let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = self.wanted.iter().zip(&mut builders).map(column).unzip();
         let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|error| malformed(self.file, error.to_string()))?;
-        debug_assert_eq!(batch.num_columns(), self.request.all_columns().len());
         Ok(Some(Piece {
             place: self.file.name.clone(),
             first_row: 0,

@@ -1,6 +1,7 @@
 //! Refusals of the source floor.
 
 use crate::event::SchemaError;
+use crate::identity::IdentityError;
 
 /// A source that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -8,6 +9,9 @@ pub enum SourceError {
     /// The schema does not fit the data.
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    /// Identities cannot be resolved or used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// A path or pattern names no file.
     #[error("{pattern}: no such file, and no {format} file matches it")]
     NoFiles {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 
-use crate::base::{IdType, Zone};
+use crate::base::{IdKind, Zone};
 use crate::event::{EventSchema, IdColumn, SchemaError};
-use crate::source::check::check_columns;
+use crate::identity::{IdentityError, People};
+use crate::source::check::{check_columns, not_found};
 use crate::source::csv::{CsvOptions, CsvSource};
 use crate::source::ipc::IpcSource;
 use crate::source::memory::StreamSource;
@@ -49,7 +50,10 @@ pub struct Events {
     schema: EventSchema,
     zone: Arc<Zone>,
     on_error: OnError,
+    raw_states: Vec<Arc<StateTable>>,
+    /// Those tables as they are asked: seen through the map, if there is one.
     states: Vec<Arc<StateTable>>,
+    people: Option<Arc<People>>,
 }
 
 impl Events {
@@ -65,7 +69,9 @@ impl Events {
             schema,
             zone: Arc::new(zone),
             on_error: OnError::Reject,
+            raw_states: Vec::new(),
             states: Vec::new(),
+            people: None,
         })
     }
 
@@ -119,8 +125,47 @@ impl Events {
     /// The same events with the states of a table beside them.
     #[must_use]
     pub fn with_states(mut self, table: StateTable) -> Self {
-        self.states.push(Arc::new(table));
+        self.raw_states.push(Arc::new(table));
+        self.see_states();
         self
+    }
+
+    fn see_states(&mut self) {
+        self.states = match &self.people {
+            None => self.raw_states.clone(),
+            Some(people) => self.raw_states.iter().map(|table| Arc::new(table.seen_through(people))).collect(),
+        };
+    }
+
+    /// The same events with consumers seen through a map: every analysis then counts persons. Consumers in tables of states are seen
+    /// through it as well.
+    ///
+    /// # Errors
+    /// The map has no such id type; the column that names them is not there.
+    pub fn with_identity(mut self, people: People) -> Result<Self, SourceError> {
+        if let Some(column) = people.type_column() {
+            let columns = self.source.columns();
+            if columns.field_with_name(column).is_err() {
+                let choices = columns.fields().iter().map(|field| field.name().clone()).collect();
+                return Err(not_found(&self.source.name(), "id_type_column", column, choices).into());
+            }
+            if !self.raw_states.is_empty() {
+                return Err(IdentityError::Parameter {
+                    field: "id_type_column".to_owned(),
+                    problem: "tables of states do not say which id type their consumers are of; use id_type".to_owned(),
+                }
+                .into());
+            }
+        }
+        self.people = Some(Arc::new(people));
+        self.see_states();
+        Ok(self)
+    }
+
+    /// The map that consumers are seen through, if there is one.
+    #[must_use]
+    pub fn people(&self) -> Option<&Arc<People>> {
+        self.people.as_ref()
     }
 
     /// Where the events come from.
@@ -147,7 +192,7 @@ impl Events {
         self.on_error
     }
 
-    /// Tables of states.
+    /// Tables of states; under an identity their consumers are persons.
     #[must_use]
     pub fn states(&self) -> &[Arc<StateTable>] {
         &self.states
@@ -155,10 +200,13 @@ impl Events {
 
     /// What the identifiers of a field are; `Text` where the column is empty of type.
     #[must_use]
-    pub fn id_type(&self, role: &str) -> IdType {
+    pub fn id_kind(&self, role: &str) -> IdKind {
+        if role == "consumer" && self.people.is_some() {
+            return IdKind::Int64;
+        }
         let columns = self.source.columns();
         let field = self.schema.column(role).and_then(|column| columns.field_with_name(column).ok());
-        field.and_then(|field| IdColumn::id_type(field.data_type())).unwrap_or(IdType::Text)
+        field.and_then(|field| IdColumn::id_kind(field.data_type())).unwrap_or(IdKind::Text)
     }
 }
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use crate::event::schema::MEASURE_FIELDS;
 use crate::event::{EventSchema, IdColumn, Measures, SchemaError};
 use crate::source::SourceError;
 use crate::source::check::{check_types, not_found};
+use crate::source::expected::Expected;
 
 /// A file and what its path says about all of its rows.
 #[derive(Debug, Clone)]
@@ -260,11 +260,13 @@ impl DataFile {
 ///
 /// # Errors
 /// [`SchemaError::FilesDisagree`] naming the file and the column.
-pub fn join_schemas(files: &FileList, schemas: &[SchemaRef], schema: &EventSchema) -> Result<SchemaRef, SchemaError> {
+pub fn join_schemas(files: &FileList, schemas: &[SchemaRef], expected: Expected<'_>) -> Result<SchemaRef, SchemaError> {
     let mut joined: Vec<(Field, Arc<str>)> = Vec::new();
     for (file, columns) in files.files.iter().zip(schemas) {
-        check_required(file, columns, schema)?;
-        check_types(&file.name, columns, schema)?;
+        if let Some(schema) = expected.schema() {
+            check_required(file, columns, schema)?;
+            check_types(&file.name, columns, schema)?;
+        }
         let constants = file.constants.iter().map(|(key, value)| Field::new(key, value.data_type(), true));
         let own = columns
             .fields()
@@ -276,7 +278,7 @@ pub fn join_schemas(files: &FileList, schemas: &[SchemaRef], schema: &EventSchem
                 None => joined.push((field, file.name.clone())),
                 Some((known, first)) if *known.data_type() == DataType::Null => (*known, *first) = (field, file.name.clone()),
                 Some((known, first)) => {
-                    if is_identifier(schema, field.name()) && !agree(known.data_type(), field.data_type()) {
+                    if expected.is_identifier(field.name()) && !agree(known.data_type(), field.data_type()) {
                         return Err(SchemaError::FilesDisagree {
                             place: file.name.to_string(),
                             column: field.name().clone(),
@@ -288,7 +290,7 @@ pub fn join_schemas(files: &FileList, schemas: &[SchemaRef], schema: &EventSchem
                     // The wider of two measure types stands for both: it says whether values must be checked.
                     if Measures::can_be_bad(field.data_type())
                         && !Measures::can_be_bad(known.data_type())
-                        && is_measure(schema, field.name())
+                        && expected.is_measure(field.name())
                     {
                         (*known, *first) = (field, file.name.clone());
                     }
@@ -314,18 +316,8 @@ fn check_required(file: &DataFile, columns: &SchemaRef, schema: &EventSchema) ->
     Ok(())
 }
 
-fn is_identifier(schema: &EventSchema, column: &str) -> bool {
-    ["consumer", "brand", "category", "store", "order_id", "event_id"]
-        .iter()
-        .any(|role| schema.column(role) == Some(column))
-}
-
-fn is_measure(schema: &EventSchema, column: &str) -> bool {
-    MEASURE_FIELDS.iter().any(|role| schema.column(role) == Some(column))
-}
-
 fn agree(left: &DataType, right: &DataType) -> bool {
-    let kind = |data_type: &DataType| IdColumn::id_type(data_type);
+    let kind = |data_type: &DataType| IdColumn::id_kind(data_type);
     *right == DataType::Null || kind(left) == kind(right)
 }
 

@@ -8,11 +8,11 @@ use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::{FileReader, StreamReader};
 use arrow::record_batch::RecordBatch;
 
-use crate::event::EventSchema;
 use crate::source::error::guard;
+use crate::source::expected::Expected;
 use crate::source::files::{DataFile, FileList, join_schemas};
 use crate::source::ipc_sizes::oversized;
-use crate::source::{Piece, Plan, Request, Source, SourceError};
+use crate::source::{Piece, Plan, Source, SourceError};
 
 const FORMAT: &str = "Arrow IPC";
 const PIECE_ROWS: usize = 1 << 16;
@@ -31,7 +31,7 @@ impl IpcSource {
     ///
     /// # Errors
     /// No file, a file that is no Arrow IPC, or files whose identifier columns disagree.
-    pub fn open(paths: &[String], schema: &EventSchema) -> Result<Self, SourceError> {
+    pub fn open<'a>(paths: &[String], expected: impl Into<Expected<'a>>) -> Result<Self, SourceError> {
         let list = FileList::expand(paths, FORMAT, &[".arrow", ".ipc", ".feather", ".arrows"])?;
         let schemas = list
             .files
@@ -39,7 +39,7 @@ impl IpcSource {
             .map(|file| open_file(file, None).map(|(schema, _)| schema))
             .collect::<Result<Vec<_>, _>>()?;
         Ok(IpcSource {
-            columns: join_schemas(&list, &schemas, schema)?,
+            columns: join_schemas(&list, &schemas, expected.into())?,
             list,
         })
     }
@@ -54,7 +54,7 @@ fn malformed(file: &DataFile, error: &impl std::fmt::Display) -> SourceError {
 }
 
 /// Opens a file in whichever of the two IPC forms it has.
-fn open_file(file: &DataFile, wanted: Option<&[&str]>) -> Result<(SchemaRef, Batches), SourceError> {
+fn open_file(file: &DataFile, wanted: Option<&[String]>) -> Result<(SchemaRef, Batches), SourceError> {
     guard(&file.name, FORMAT, || {
         let io = |error: std::io::Error| SourceError::io(&file.path, &error);
         let mut handle = File::open(&file.path).map_err(io)?;
@@ -101,8 +101,8 @@ impl Source for IpcSource {
         None
     }
 
-    fn plan<'a>(&'a self, request: &'a Request) -> Result<Plan<'a>, SourceError> {
-        let pieces = self.list.files.iter().flat_map(move |file| FilePieces::new(file, request));
+    fn plan<'a>(&'a self, columns: &'a [String]) -> Result<Plan<'a>, SourceError> {
+        let pieces = self.list.files.iter().flat_map(move |file| FilePieces::new(file, columns));
         Ok(Plan::Sequence(Box::new(pieces)))
     }
 }
@@ -110,19 +110,18 @@ impl Source for IpcSource {
 /// The pieces of one file.
 struct FilePieces<'a> {
     file: &'a DataFile,
-    request: &'a Request,
+    columns: &'a [String],
     batches: Option<Result<Batches, SourceError>>,
     pending: Option<RecordBatch>,
     next_row: u64,
 }
 
 impl<'a> FilePieces<'a> {
-    fn new(file: &'a DataFile, request: &'a Request) -> Self {
-        let wanted = request.all_columns();
-        let batches = open_file(file, Some(&wanted)).map(|(_, batches)| batches);
+    fn new(file: &'a DataFile, columns: &'a [String]) -> Self {
+        let batches = open_file(file, Some(columns)).map(|(_, batches)| batches);
         FilePieces {
             file,
-            request,
+            columns,
             batches: Some(batches),
             pending: None,
             next_row: 0,
@@ -135,7 +134,7 @@ impl<'a> FilePieces<'a> {
                 let decoded = guard(&self.file.name, FORMAT, || {
                     batches.next().transpose().map_err(|error| malformed(self.file, &error))
                 });
-                let completed = decoded.and_then(|batch| batch.map(|batch| complete(self.file, self.request, &batch)).transpose());
+                let completed = decoded.and_then(|batch| batch.map(|batch| complete(self.file, self.columns, &batch)).transpose());
                 if completed.is_err() {
                     self.batches = None;
                 }
@@ -175,16 +174,16 @@ impl Iterator for FilePieces<'_> {
 }
 
 /// All requested columns of a decoded batch: those of the file, of its path, and nulls for optional ones it lacks.
-fn complete(file: &DataFile, request: &Request, batch: &RecordBatch) -> Result<RecordBatch, SourceError> {
+fn complete(file: &DataFile, columns: &[String], batch: &RecordBatch) -> Result<RecordBatch, SourceError> {
     use arrow::datatypes::{DataType, Field, Schema};
-    let column = |name: &&str| {
+    let column = |name: &String| {
         let array = file
             .constant(name)
             .map(|constant| constant.column(batch.num_rows()))
             .or_else(|| batch.column_by_name(name).cloned())
             .unwrap_or_else(|| arrow::array::new_null_array(&DataType::Null, batch.num_rows()));
-        (Field::new(*name, array.data_type().clone(), true), array)
+        (Field::new(name, array.data_type().clone(), true), array)
     };
-    let (fields, arrays): (Vec<Field>, Vec<_>) = request.all_columns().iter().map(column).unzip();
+    let (fields, arrays): (Vec<Field>, Vec<_>) = columns.iter().map(column).unzip();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|error| malformed(file, &error))
 }

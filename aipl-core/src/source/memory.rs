@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchReader};
 
 use crate::source::error::guard;
-use crate::source::{Piece, Plan, Request, Source, SourceError};
+use crate::source::{Piece, Plan, Source, SourceError};
 
 /// Rows of a large batch that are handed to a worker at a time.
 const PIECE_ROWS: usize = 1 << 16;
@@ -85,10 +85,9 @@ impl Source for StreamSource {
         self.rows
     }
 
-    fn plan<'a>(&'a self, request: &'a Request) -> Result<Plan<'a>, SourceError> {
+    fn plan<'a>(&'a self, columns: &'a [String]) -> Result<Plan<'a>, SourceError> {
         let reader = (self.open)()?;
-        let wanted = request.all_columns();
-        let indices = wanted.iter().filter_map(|name| self.schema.index_of(name).ok()).collect();
+        let indices = columns.iter().filter_map(|name| self.schema.index_of(name).ok()).collect();
         Ok(Plan::Sequence(Box::new(Slices {
             place: self.place.clone(),
             reader,

@@ -8,20 +8,24 @@ mod check;
 pub mod csv;
 pub mod error;
 pub mod events;
+pub mod expected;
 pub mod files;
 pub mod ipc;
 mod ipc_sizes;
 pub mod memory;
 pub mod parquet;
-mod positioned;
+pub(crate) mod positioned;
 pub mod select;
 pub mod states;
+pub mod table;
 
 pub use batch::{EventBatch, Request, Sink};
 pub use error::SourceError;
 pub use events::{Events, OnError};
+pub use expected::Expected;
 pub use files::FileList;
 pub use states::{StateColumns, StatePeriod, StateTable};
+pub use table::open_table;
 
 use std::fmt;
 
@@ -63,16 +67,26 @@ pub trait Source: Send + Sync + fmt::Debug {
     fn fingerprint(&self) -> String;
     /// The rows there are, where that is known without reading.
     fn rows(&self) -> Option<u64>;
-    /// Decides how to read for a request.
+    /// Decides how to read these columns.
     ///
     /// # Errors
     /// What opening the source refuses.
-    fn plan<'a>(&'a self, request: &'a Request) -> Result<Plan<'a>, SourceError>;
-    /// Reads one split into a sink; a source that hands out a sequence has none.
+    fn plan<'a>(&'a self, columns: &'a [String]) -> Result<Plan<'a>, SourceError>;
+    /// Reads the events of one split into a sink; a source that hands out a sequence has none.
     ///
     /// # Errors
     /// What decoding refuses, naming the file.
     fn read_split(&self, _split: usize, _request: &Request, _sink: &mut dyn Sink, _tally: &mut Tally) -> Result<(), SourceError> {
         Ok(())
     }
+    /// Reads these columns of every row of one split, whatever they hold.
+    ///
+    /// # Errors
+    /// What decoding refuses, naming the file; what `take` refuses.
+    fn read_pieces(&self, _split: usize, _columns: &[String], _take: &mut TakePiece<'_>, _tally: &mut Tally) -> Result<(), SourceError> {
+        Ok(())
+    }
 }
+
+/// Takes a piece of a split.
+pub type TakePiece<'a> = dyn FnMut(&Piece, &mut Tally) -> Result<(), SourceError> + 'a;

@@ -10,6 +10,7 @@ use crate::base::{IdValue, Zone};
 use crate::event::columns::{ACCEPTED_IDS, IdRef};
 use crate::event::time::ACCEPTED_TIMES;
 use crate::event::{IdColumn, Reason, SchemaError, Tally, TimeColumn};
+use crate::identity::People;
 use crate::source::SourceError;
 
 /// Which column of a state table is what.
@@ -52,6 +53,29 @@ pub struct StateTable {
 }
 
 impl StateTable {
+    /// The same table with persons for consumers. Rows of consumers without a person are counted as rejected.
+    #[must_use]
+    pub fn seen_through(&self, people: &People) -> StateTable {
+        let place: Arc<str> = "state table".into();
+        let mut seen = StateTable {
+            periods: Vec::with_capacity(self.periods.len()),
+            tally: self.tally.clone(),
+        };
+        for (row, period) in (0u64..).zip(&self.periods) {
+            match people.person_of(&period.consumer.to_string()) {
+                Some(person) => seen.periods.push(StatePeriod {
+                    consumer: IdValue::Int(person),
+                    ..period.clone()
+                }),
+                None => {
+                    seen.tally.rows_read += 1;
+                    seen.tally.reject(&place, row, Reason::UnknownPerson, "consumer", String::new);
+                }
+            }
+        }
+        seen
+    }
+
     /// Reads a table; rows that cannot be read are counted.
     ///
     /// # Errors

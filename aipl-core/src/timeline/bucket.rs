@@ -1,6 +1,6 @@
 //! The second half of a scan: the rows of one bucket put in order, consumer by consumer.
 
-use crate::base::IdType;
+use crate::base::IdKind;
 use crate::base::id::MAX_LOCAL;
 use crate::timeline::interner::{Interner, Texts};
 use crate::timeline::rows::{PayloadLayout, Pending, Toggle, class_of, day_of, pack, scope_of};
@@ -67,7 +67,7 @@ pub struct TooManyConsumers;
 /// How buckets are put together: the final places of scopes and classes, which depend on the data alone.
 #[derive(Debug)]
 pub(crate) struct Assembly<'a> {
-    pub id_type: IdType,
+    pub id_kind: IdKind,
     pub layout: PayloadLayout,
     pub scope_places: &'a [u32],
     pub class_places: &'a [u16],
@@ -106,7 +106,7 @@ impl BucketTimelines {
     /// [`TooManyConsumers`].
     pub(crate) fn assemble(parts: Vec<Pending>, spans: &[OwnedSpan], assembly: &Assembly<'_>) -> Result<(IdStore, Self), TooManyConsumers> {
         let &Assembly {
-            id_type,
+            id_kind,
             layout,
             scope_places,
             ..
@@ -117,16 +117,16 @@ impl BucketTimelines {
         let mut toggles: Vec<(u32, Toggle)> = Vec::new();
         for part in &parts {
             let mut texts = Texts { bytes: &part.texts };
-            numbers.extend(part.rows.iter().map(|&(key, _)| interner.number(key, texts.next(id_type))));
+            numbers.extend(part.rows.iter().map(|&(key, _)| interner.number(key, texts.next(id_kind))));
             let mut texts = Texts { bytes: &part.toggle_texts };
             toggles.extend(
                 part.toggles
                     .iter()
-                    .map(|&(key, toggle)| (interner.number(key, texts.next(id_type)), toggle)),
+                    .map(|&(key, toggle)| (interner.number(key, texts.next(id_kind)), toggle)),
             );
         }
         let mut spans: Vec<(u32, StateSpan)> = spans.iter().map(|(id, span)| (interner.number_of(id), *span)).collect();
-        let (ids, places) = interner.settle(id_type)?;
+        let (ids, places) = interner.settle(id_kind)?;
         numbers.iter_mut().for_each(|number| *number = places[*number as usize]);
         for (consumer, toggle) in &mut toggles {
             *consumer = places[*consumer as usize];

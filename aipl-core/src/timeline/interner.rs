@@ -3,7 +3,7 @@
 use hashbrown::HashTable;
 
 use crate::base::id::{MAX_LOCAL, int_of_key};
-use crate::base::{IdType, IdValue};
+use crate::base::{IdKind, IdValue};
 use crate::timeline::bucket::TooManyConsumers;
 use crate::timeline::universe::IdStore;
 
@@ -79,10 +79,10 @@ impl Interner {
         order.into_iter().map(|(_, number)| number).collect()
     }
 
-    fn store(&self, order: &[u32], id_type: IdType) -> IdStore {
-        match id_type {
-            IdType::Int64 => IdStore::Int(order.iter().map(|&number| int_of_key(self.keys[number as usize])).collect()),
-            IdType::Text => {
+    fn store(&self, order: &[u32], id_kind: IdKind) -> IdStore {
+        match id_kind {
+            IdKind::Int64 => IdStore::Int(order.iter().map(|&number| int_of_key(self.keys[number as usize])).collect()),
+            IdKind::Text => {
                 let mut bytes = Vec::with_capacity(self.arena.len());
                 let mut end = |&number: &u32| {
                     bytes.extend_from_slice(self.text(number));
@@ -100,14 +100,14 @@ impl Interner {
     ///
     /// # Errors
     /// [`TooManyConsumers`].
-    pub fn settle(self, id_type: IdType) -> Result<(IdStore, Vec<u32>), TooManyConsumers> {
+    pub fn settle(self, id_kind: IdKind) -> Result<(IdStore, Vec<u32>), TooManyConsumers> {
         if self.keys.len() > MAX_LOCAL as usize {
             return Err(TooManyConsumers);
         }
         let order = self.order();
         let mut places = vec![0u32; order.len()];
         order.iter().zip(0..).for_each(|(&number, place)| places[number as usize] = place);
-        Ok((self.store(&order, id_type), places))
+        Ok((self.store(&order, id_kind), places))
     }
 }
 
@@ -118,8 +118,8 @@ pub(crate) struct Texts<'a> {
 
 impl<'a> Texts<'a> {
     #[inline]
-    pub fn next(&mut self, id_type: IdType) -> Option<&'a [u8]> {
-        if id_type == IdType::Int64 {
+    pub fn next(&mut self, id_kind: IdKind) -> Option<&'a [u8]> {
+        if id_kind == IdKind::Int64 {
             return None;
         }
         let (length, rest) = self.bytes.split_at_checked(2)?;

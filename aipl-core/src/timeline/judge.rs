@@ -1,6 +1,7 @@
 //! What becomes of the rows of a batch: which are acceptable, what scope they are of, which leaves they count for.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::DataType;
@@ -10,6 +11,8 @@ use crate::base::id::{int_key, text_key};
 use crate::event::columns::IdRef;
 use crate::event::measure::{Measure, Measures};
 use crate::event::{EventSchema, IdColumn, Reason, SchemaError, Tally};
+use crate::identity::People;
+use crate::identity::people::{Meeting, Persons};
 use crate::model::data::{Condition, Operand, ScopeKind};
 use crate::model::filter;
 use crate::model::program::Program;
@@ -35,6 +38,8 @@ pub(crate) struct Plan<'a> {
     pub consumer: Option<Option<IdValue>>,
     /// Whether rows are kept; if not, they are only checked and counted.
     pub keep: bool,
+    /// The map that consumers are seen through, and the accounts met.
+    pub people: Option<(Arc<People>, Meeting)>,
 }
 
 impl<'a> Plan<'a> {
@@ -53,9 +58,16 @@ impl<'a> Plan<'a> {
             checked_measures: measures_to_check(program, type_of),
             scopes: ScopeNumbers::new(question.scopes),
             classes: Classes::new(),
-            consumer: question.consumer.map(|consumer| consumer.to_type(source.id_type("consumer"))),
+            consumer: question.consumer.map(|consumer| consumer.to_type(source.id_kind("consumer"))),
             keep: question.keep,
+            people: None,
         }
+    }
+
+    /// The same plan for events that are seen through a map.
+    pub fn through(mut self, people: Option<&Arc<People>>) -> Self {
+        self.people = people.map(|people| (people.clone(), Meeting::new(people)));
+        self
     }
 }
 
@@ -129,6 +141,24 @@ impl<'a> Judge<'a> {
         self.failed.take().map_or(Ok(judged), Err)
     }
 
+    /// The consumers of a batch: persons, if events are seen through a map.
+    pub fn consumers(&self, batch: &EventBatch<'_>) -> Result<Consumers<'a>, SourceError> {
+        let column = self.id_column(batch, "consumer")?;
+        let raw = column.ok_or_else(|| SourceError::Sink("the consumer column was not decoded".to_owned()))?;
+        let Some((people, meeting)) = &self.plan.people else {
+            return Ok(Consumers { raw, persons: None });
+        };
+        let types = match people.type_column().and_then(|name| batch.columns.column_by_name(name)) {
+            Some(array) => Some(IdColumn::new(array).ok_or_else(|| self.wrong_type(batch, "id_type_column", array, "utf8"))?),
+            None => None,
+        };
+        let persons = people.persons(&raw, types.as_ref());
+        Ok(Consumers {
+            raw,
+            persons: Some((people, meeting, persons)),
+        })
+    }
+
     /// Which rows are of a consumer who is asked for.
     pub fn owned(&self, consumers: &IdColumn) -> Vec<bool> {
         let mut owned = vec![false; consumers.len()];
@@ -160,7 +190,7 @@ impl<'a> Judge<'a> {
     }
 
     fn wrong_type(&self, batch: &EventBatch<'_>, role: &str, array: &ArrayRef, accepted: &'static str) -> SourceError {
-        let column = self.plan.schema.column(role).unwrap_or_default().to_owned();
+        let column = self.plan.schema.column(role).unwrap_or(role).to_owned();
         SchemaError::ColumnType {
             place: batch.place.to_string(),
             column,
@@ -392,6 +422,27 @@ impl<'a> Judge<'a> {
             }
         }
         Ok(payloads)
+    }
+}
+
+/// The consumers of a batch.
+pub(crate) struct Consumers<'a> {
+    raw: IdColumn,
+    persons: Option<(&'a People, &'a Meeting, Persons)>,
+}
+
+impl Consumers<'_> {
+    /// Who each row is of.
+    pub fn column(&self) -> &IdColumn {
+        self.persons.as_ref().map_or(&self.raw, |(_, _, persons)| &persons.column)
+    }
+
+    /// Notes that the event of a row counts.
+    #[inline]
+    pub fn note(&self, row: usize) {
+        if let Some((people, meeting, persons)) = &self.persons {
+            meeting.note(people, persons, row, self.raw.get(row));
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! Nothing in an answer depends on which worker read which row.
 
 pub mod bucket;
+pub mod identities;
 mod interner;
 mod judge;
 pub mod log;
@@ -20,6 +21,7 @@ pub mod timelines;
 pub mod universe;
 
 pub use bucket::{BucketTimelines, History};
+pub use identities::{add_identities, block_identity, read_identities, resolve_identities, unlink_identities, write_identities};
 pub use log::EventLog;
 pub use runtime::{Progress, Runtime};
 pub use scan::ScanError;

@@ -34,16 +34,13 @@ impl<'a> Partitioner<'a> {
 impl Sink for Partitioner<'_> {
     fn accept(&mut self, batch: &EventBatch<'_>, tally: &mut Tally) -> Result<(), SourceError> {
         let plan = self.judge.plan;
-        let consumers = self
-            .judge
-            .id_column(batch, "consumer")?
-            .ok_or_else(|| SourceError::Sink("the consumer column was not decoded".to_owned()))?;
-        let owned = self.judge.owned(&consumers);
+        let consumers = self.judge.consumers(batch)?;
+        let owned = self.judge.owned(consumers.column());
         let judged = self.judge.judge(batch, &owned, tally)?;
         let width = plan.layout.width();
         let (rows, rest) = (&mut self.rows, &mut self.rest);
         let mut kept = 0;
-        judged.each_consumer(batch, &consumers, plan, tally, |row, key, id| {
+        judged.each_consumer(batch, consumers.column(), plan, tally, |row, key, id| {
             let toggle = plan.program.toggles[batch.codes[row] as usize];
             if !judged.matters(row, toggle.is_some(), plan) {
                 return;
@@ -52,6 +49,7 @@ impl Sink for Partitioner<'_> {
             if !plan.keep {
                 return;
             }
+            consumers.note(row);
             let bucket = bucket_of(key);
             if judged.masks[row] != 0 || toggle.is_none() {
                 rows[bucket].push((key, pack(judged.scopes[row], batch.days[row], judged.classes[row])));

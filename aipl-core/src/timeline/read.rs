@@ -9,45 +9,149 @@ use crate::base::id::BUCKETS;
 use crate::event::Tally;
 use crate::source::error::guard;
 use crate::source::select::{Selector, Survivors, select_batch};
-use crate::source::{EventBatch, Events, Piece, Pieces, Request, Sink, SourceError};
+use crate::source::{EventBatch, Events, Piece, Pieces, Request, Sink, Source, SourceError};
 use crate::timeline::runtime::{Progress, Runtime};
 use crate::timeline::scan::ScanError;
 
 /// What a worker brings home.
 type Share<S> = Result<(S, Tally), SourceError>;
 
-/// Reads a source on all threads, each into a sink of its own.
+/// How workers take in what a source hands out; each has a state of its own.
+trait Reading: Sync {
+    type Worker;
+    type Home: Send;
+    fn worker(&self) -> Self::Worker;
+    /// Reads one split.
+    fn split(&self, worker: &mut Self::Worker, split: usize, stop: &Stop<'_>, tally: &mut Tally) -> Result<(), SourceError>;
+    /// Takes one piece of a sequence.
+    fn piece(&self, worker: &mut Self::Worker, piece: &Piece, tally: &mut Tally) -> Result<(), SourceError>;
+    fn home(&self, worker: Self::Worker) -> Self::Home;
+}
+
+/// Events that can matter to a request, into a sink a worker.
+struct EventReading<'a, F> {
+    source: &'a dyn Source,
+    request: &'a Request,
+    sink: F,
+}
+
+impl<'a, S: Sink + Send, F: Fn() -> S + Sync> Reading for EventReading<'a, F> {
+    type Worker = (S, Selector<'a>, Survivors);
+    type Home = S;
+
+    fn worker(&self) -> Self::Worker {
+        ((self.sink)(), Selector::new(self.request), Survivors::default())
+    }
+
+    fn split(&self, (sink, ..): &mut Self::Worker, split: usize, stop: &Stop<'_>, tally: &mut Tally) -> Result<(), SourceError> {
+        self.source.read_split(split, self.request, &mut Watched { sink, stop }, tally)
+    }
+
+    fn piece(&self, (sink, selector, scratch): &mut Self::Worker, piece: &Piece, tally: &mut Tally) -> Result<(), SourceError> {
+        select_batch(self.request, piece, selector, scratch, sink, tally)
+    }
+
+    fn home(&self, (sink, ..): Self::Worker) -> S {
+        sink
+    }
+}
+
+/// Takes every row of a table, piece by piece.
+pub(crate) trait Taker: Send {
+    /// Takes one piece; what cannot be used goes to the tally.
+    ///
+    /// # Errors
+    /// Whatever makes going on useless.
+    fn take(&mut self, piece: &Piece, tally: &mut Tally) -> Result<(), SourceError>;
+}
+
+/// Columns of every row, into a taker a worker.
+struct TableReading<'a, F> {
+    source: &'a dyn Source,
+    columns: &'a [String],
+    taker: F,
+}
+
+impl<S: Taker, F: Fn() -> S + Sync> Reading for TableReading<'_, F> {
+    type Worker = S;
+    type Home = S;
+
+    fn worker(&self) -> S {
+        (self.taker)()
+    }
+
+    fn split(&self, taker: &mut S, split: usize, stop: &Stop<'_>, tally: &mut Tally) -> Result<(), SourceError> {
+        let mut take = |piece: &Piece, tally: &mut Tally| {
+            if stop.now() {
+                return Err(SourceError::Canceled);
+            }
+            taker.take(piece, tally)
+        };
+        self.source.read_pieces(split, self.columns, &mut take, tally)
+    }
+
+    fn piece(&self, taker: &mut S, piece: &Piece, tally: &mut Tally) -> Result<(), SourceError> {
+        taker.take(piece, tally)
+    }
+
+    fn home(&self, taker: S) -> S {
+        taker
+    }
+}
+
+/// Reads the events of a source on all threads, each into a sink of its own.
 pub(crate) fn read<S: Sink + Send>(
     events: &Events,
     request: &Request,
     runtime: &Runtime<'_>,
     sink: impl Fn() -> S + Sync,
 ) -> Result<(Vec<S>, Tally), ScanError> {
+    let source = events.source();
+    let reading = EventReading { source, request, sink };
+    run(source, &request.all_columns(), &reading, runtime)
+}
+
+/// Reads columns of every row of a source on all threads, each into a taker of its own.
+pub(crate) fn read_table<S: Taker>(
+    source: &dyn Source,
+    columns: &[String],
+    runtime: &Runtime<'_>,
+    taker: impl Fn() -> S + Sync,
+) -> Result<(Vec<S>, Tally), ScanError> {
+    run(source, columns, &TableReading { source, columns, taker }, runtime)
+}
+
+fn run<R: Reading>(
+    source: &dyn Source,
+    columns: &[String],
+    reading: &R,
+    runtime: &Runtime<'_>,
+) -> Result<(Vec<R::Home>, Tally), ScanError> {
     let stop = Stop {
         failed: AtomicBool::new(false),
         progress: runtime.progress(),
     };
-    let shares = match events.source().plan(request)? {
+    let shares = match source.plan(columns)? {
         crate::source::Plan::Splits(splits) => {
             let next = AtomicUsize::new(0);
-            runtime.on_every_thread(|| stop.watch(|| read_splits(events, request, sink(), &next, splits, &stop)), || ())
+            runtime.on_every_thread(|| stop.watch(|| read_splits(reading, &next, splits, &stop)), || ())
         }
-        crate::source::Plan::Sequence(pieces) => read_sequence(pieces, request, &sink, runtime, &stop)?,
+        crate::source::Plan::Sequence(pieces) => read_sequence(pieces, reading, runtime, &stop)?,
     };
     if runtime.progress().is_canceled() {
         return Err(ScanError::Canceled);
     }
-    let (mut sinks, mut tally) = (Vec::with_capacity(shares.len()), Tally::default());
+    let (mut homes, mut tally) = (Vec::with_capacity(shares.len()), Tally::default());
     // A worker that merely stopped because another failed is not the reason.
     let (reasons, shares): (Vec<_>, Vec<_>) = shares
         .into_iter()
         .partition(|share| matches!(share, Err(error) if !matches!(error, SourceError::Canceled)));
     for share in reasons.into_iter().chain(shares) {
-        let (sink, counted) = share?;
+        let (home, counted) = share?;
         tally.merge(counted);
-        sinks.push(sink);
+        homes.push(home);
     }
-    Ok((sinks, tally))
+    Ok((homes, tally))
 }
 
 /// Tells all workers to stop once one has failed or the caller cancels.
@@ -70,19 +174,18 @@ impl Stop<'_> {
     }
 }
 
-fn read_splits<S: Sink>(events: &Events, request: &Request, mut sink: S, next: &AtomicUsize, splits: usize, stop: &Stop<'_>) -> Share<S> {
-    let mut tally = Tally::default();
+fn read_splits<R: Reading>(reading: &R, next: &AtomicUsize, splits: usize, stop: &Stop<'_>) -> Share<R::Home> {
+    let (mut worker, mut tally) = (reading.worker(), Tally::default());
     while !stop.now() {
         let split = next.fetch_add(1, Ordering::Relaxed);
         if split >= splits {
             break;
         }
         let before = tally.rows_read + tally.rows_skipped;
-        let mut watched = Watched { sink: &mut sink, stop };
-        events.source().read_split(split, request, &mut watched, &mut tally)?;
+        reading.split(&mut worker, split, stop, &mut tally)?;
         stop.progress.advance(tally.rows_read + tally.rows_skipped - before);
     }
-    Ok((sink, tally))
+    Ok((reading.home(worker), tally))
 }
 
 /// A sink that gives up between batches when asked to.
@@ -103,18 +206,17 @@ impl<S: Sink> Sink for Watched<'_, S> {
 }
 
 /// The calling thread draws pieces, all workers take them.
-fn read_sequence<S: Sink + Send>(
+fn read_sequence<R: Reading>(
     pieces: Pieces<'_>,
-    request: &Request,
-    sink: &(impl Fn() -> S + Sync),
+    reading: &R,
     runtime: &Runtime<'_>,
     stop: &Stop<'_>,
-) -> Result<Vec<Share<S>>, ScanError> {
+) -> Result<Vec<Share<R::Home>>, ScanError> {
     let (sender, receiver) = sync_channel::<Piece>(2 * runtime.threads());
     let receiver = Mutex::new(receiver);
     let mut refused = None;
     let shares = runtime.on_every_thread(
-        || stop.watch(|| take_pieces(&receiver, request, sink(), stop)),
+        || stop.watch(|| take_pieces(&receiver, reading, stop)),
         || {
             let mut polled = Instant::now();
             for piece in pieces {
@@ -161,9 +263,8 @@ fn hand_out(sender: &SyncSender<Piece>, mut piece: Piece, runtime: &Runtime<'_>,
     false
 }
 
-fn take_pieces<S: Sink>(receiver: &Mutex<Receiver<Piece>>, request: &Request, mut sink: S, stop: &Stop<'_>) -> Share<S> {
-    let mut tally = Tally::default();
-    let (mut selector, mut scratch) = (Selector::new(request), Survivors::default());
+fn take_pieces<R: Reading>(receiver: &Mutex<Receiver<Piece>>, reading: &R, stop: &Stop<'_>) -> Share<R::Home> {
+    let (mut worker, mut tally) = (reading.worker(), Tally::default());
     let mut refused = None;
     // After a refusal the worker goes on emptying the channel, so that the sender never waits for room in vain.
     loop {
@@ -179,9 +280,7 @@ fn take_pieces<S: Sink>(receiver: &Mutex<Receiver<Piece>>, request: &Request, mu
             .iter()
             .map(|column| column.to_data().get_slice_memory_size().unwrap_or(0) as u64)
             .sum::<u64>();
-        let taken = guard(&piece.place, "Arrow stream", || {
-            select_batch(request, &piece, &mut selector, &mut scratch, &mut sink, &mut tally)
-        });
+        let taken = guard(&piece.place, "Arrow stream", || reading.piece(&mut worker, &piece, &mut tally));
         match taken {
             Ok(()) => stop.progress.advance(piece.batch.num_rows() as u64),
             Err(error) => {
@@ -190,7 +289,7 @@ fn take_pieces<S: Sink>(receiver: &Mutex<Receiver<Piece>>, request: &Request, mu
             }
         }
     }
-    refused.map_or(Ok((sink, tally)), Err)
+    refused.map_or_else(|| Ok((reading.home(worker), tally)), Err)
 }
 
 /// Parts of all workers, by bucket.

@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use arrow::datatypes::DataType;
 
-use crate::base::{IdType, IdValue, Zone};
+use crate::base::{IdKind, IdValue, Zone};
 use crate::event::{BehaviorDecoder, EventSchema, Tally};
+use crate::identity::people::Meeting;
+use crate::identity::{People, Seen};
 use crate::model::program::Program;
 use crate::source::{Events, OnError, Request, SourceError, StateTable};
 use crate::timeline::bucket::{Assembly, BucketTimelines, TooManyConsumers};
@@ -88,18 +90,20 @@ impl Timelines for Events {
         Events::states(self)
     }
 
-    fn id_type(&self, role: &str) -> IdType {
-        Events::id_type(self, role)
+    fn id_kind(&self, role: &str) -> IdKind {
+        Events::id_kind(self, role)
     }
 
     fn fingerprint(&self) -> String {
-        self.source().fingerprint()
+        let source = self.source().fingerprint();
+        self.people()
+            .map_or(source.clone(), |people| format!("{source}; {}", people.recipe()))
     }
 
     /// One pass over the source: read on all threads, spread over buckets, put in order, shown.
     fn visit(&self, question: &Question<'_>, runtime: &Runtime<'_>, visit: Visit<'_>) -> Result<Visited, ScanError> {
         let started = Instant::now();
-        let plan = Plan::new(self, question, |role| column_type(self, role));
+        let plan = Plan::new(self, question, |role| column_type(self, role)).through(self.people());
         let request = request(self, question, &plan);
         runtime.progress().begin(self.source().rows().unwrap_or(0));
         let (shares, mut tally) = read(self, &request, runtime, || Partitioner::new(&plan))?;
@@ -107,10 +111,11 @@ impl Timelines for Events {
         tally.rows_total = self.source().rows().unwrap_or(tally.rows_read + tally.rows_skipped);
         let spans = table_spans(self, question, &plan.scopes, &mut tally);
         refuse_rejected(self.on_error(), &tally)?;
+        let people = seen(plan.people)?;
         let (scopes, scope_places) = plan.scopes.settle();
         let (masks, class_places) = plan.classes.settle();
         let assembly = Assembly {
-            id_type: self.id_type("consumer"),
+            id_kind: self.id_kind("consumer"),
             layout: plan.layout,
             scope_places: &scope_places,
             class_places: &class_places,
@@ -126,7 +131,7 @@ impl Timelines for Events {
             });
             Ok::<IdStore, ScanError>(ids)
         })?;
-        let universe = Arc::new(Universe::new(assembly.id_type, stores));
+        let universe = Arc::new(Universe::new(assembly.id_kind, stores).with_people(people));
         Ok(Visited {
             universe,
             scopes,
@@ -138,6 +143,12 @@ impl Timelines for Events {
     fn log(&self, fields: Option<&[String]>, consumer: Option<&IdValue>, runtime: &Runtime<'_>) -> Result<EventLog, ScanError> {
         load(self, fields, consumer, runtime)
     }
+}
+
+/// The accounts that were met while events were read through a map.
+pub(crate) fn seen(people: Option<(Arc<People>, Meeting)>) -> Result<Option<Seen>, ScanError> {
+    let seen = people.map(|(people, meeting)| meeting.end((*people).clone()));
+    Ok(seen.transpose().map_err(SourceError::from)?)
 }
 
 /// The type of a field's column.
@@ -179,6 +190,7 @@ pub(crate) fn request(events: &Events, question: &Question<'_>, plan: &Plan<'_>)
         .filter_map(|role| schema.column(role))
         .map(str::to_owned)
         .collect();
+    columns.extend(events.people().and_then(|people| people.type_column()).map(str::to_owned));
     columns.sort();
     columns.dedup();
     Request {

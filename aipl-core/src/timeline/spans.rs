@@ -1,7 +1,7 @@
 //! State periods of tables, as spans beside the events of a bucket.
 
 use crate::base::id::{BUCKETS, bucket_of};
-use crate::base::{IdType, IdValue};
+use crate::base::{IdKind, IdValue};
 use crate::event::Tally;
 use crate::model::data::ScopeKind;
 use crate::source::StatePeriod;
@@ -20,7 +20,7 @@ pub(crate) fn table_spans(
     tally: &mut Tally,
 ) -> Vec<Vec<OwnedSpan>> {
     let mut buckets: Vec<Vec<OwnedSpan>> = std::iter::repeat_with(Vec::new).take(BUCKETS).collect();
-    let id_type = events.id_type("consumer");
+    let id_kind = events.id_kind("consumer");
     for table in events.states() {
         // Rejected rows of the table are told with the others; its readable rows are no rows of the source.
         tally.merge(table.tally.clone());
@@ -32,12 +32,12 @@ pub(crate) fn table_spans(
                 continue;
             }
             let state = place.map_or(NO_STATE, |place| place as u8);
-            let Some((consumer, scope)) = convert_period(events, question, period, id_type) else {
+            let Some((consumer, scope)) = convert_period(events, question, period, id_kind) else {
                 continue;
             };
             if question
                 .consumer
-                .is_some_and(|wanted| wanted.to_type(id_type).as_ref() != Some(&consumer))
+                .is_some_and(|wanted| wanted.to_type(id_kind).as_ref() != Some(&consumer))
             {
                 continue;
             }
@@ -57,7 +57,7 @@ pub(crate) fn table_spans(
 }
 
 /// A state row's identifiers in the types of the events; a row that does not convert names nobody among them.
-fn convert_period(events: &dyn Timelines, question: &Question<'_>, period: &StatePeriod, id_type: IdType) -> Option<(IdValue, ScopeValue)> {
+fn convert_period(events: &dyn Timelines, question: &Question<'_>, period: &StatePeriod, id_kind: IdKind) -> Option<(IdValue, ScopeValue)> {
     let main = if question.program.scope == ScopeKind::Store {
         "store"
     } else {
@@ -65,14 +65,14 @@ fn convert_period(events: &dyn Timelines, question: &Question<'_>, period: &Stat
     };
     let (brand, category) = &period.scope;
     let category = match (question.program.scope, category) {
-        (ScopeKind::Category, Some(category)) => Some(category.to_type(events.id_type("category"))?),
+        (ScopeKind::Category, Some(category)) => Some(category.to_type(events.id_kind("category"))?),
         (ScopeKind::Category, None) => return None,
         (ScopeKind::Brand | ScopeKind::Store, _) => None,
     };
     Some((
-        period.consumer.to_type(id_type)?,
+        period.consumer.to_type(id_kind)?,
         ScopeValue {
-            main: brand.to_type(events.id_type(main))?,
+            main: brand.to_type(events.id_kind(main))?,
             category,
         },
     ))

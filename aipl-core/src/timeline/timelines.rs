@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::base::{Day, IdType, IdValue, Zone};
+use crate::base::{Day, IdKind, IdValue, Zone};
 use crate::event::{EventSchema, Tally};
 use crate::model::program::Program;
 use crate::source::StateTable;
@@ -90,7 +90,7 @@ pub trait Timelines: Send + Sync + fmt::Debug {
     /// Tables of states.
     fn states(&self) -> &[Arc<StateTable>];
     /// What the identifiers of a field are; `Text` where the column is empty of type.
-    fn id_type(&self, role: &str) -> IdType;
+    fn id_kind(&self, role: &str) -> IdKind;
     /// Identifies the content as far as is cheap.
     fn fingerprint(&self) -> String;
     /// Shows each bucket's histories, as far as they can matter to the question.

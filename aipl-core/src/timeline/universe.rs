@@ -1,19 +1,22 @@
 //! The consumers of one answer: their external identifiers and dense numbers.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use rayon::prelude::*;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::base::id::{BUCKETS, bucket_of, int_key, text_key};
-use crate::base::{ConsumerIdx, IdType, IdValue};
+use crate::base::{ConsumerIdx, IdKind, IdValue};
+use crate::identity::Seen;
 
 /// Every consumer that a scan kept, numbered by bucket and then by hash, so that numbers depend on the consumers alone.
 #[derive(Debug)]
 pub struct Universe {
-    id_type: IdType,
+    id_kind: IdKind,
     buckets: Vec<IdStore>,
     fingerprint: u128,
+    /// The accounts behind the consumers, where they are persons.
+    people: Option<Arc<Seen>>,
     /// Dense numbers in order of external identifier, made when first asked for.
     ordered: OnceLock<Vec<u32>>,
 }
@@ -35,10 +38,10 @@ pub enum IdStore {
 impl IdStore {
     /// No identifiers.
     #[must_use]
-    pub fn empty(id_type: IdType) -> Self {
-        match id_type {
-            IdType::Int64 => IdStore::Int(Vec::new()),
-            IdType::Text => IdStore::Text {
+    pub fn empty(id_kind: IdKind) -> Self {
+        match id_kind {
+            IdKind::Int64 => IdStore::Int(Vec::new()),
+            IdKind::Text => IdStore::Text {
                 ends: Vec::new(),
                 bytes: Vec::new(),
             },
@@ -103,30 +106,43 @@ impl IdStore {
 }
 
 impl Universe {
-    pub(crate) fn new(id_type: IdType, buckets: Vec<IdStore>) -> Self {
+    pub(crate) fn new(id_kind: IdKind, buckets: Vec<IdStore>) -> Self {
         let hashes: Vec<u128> = buckets.iter().map(hash_store).collect();
         let mut hasher = Xxh3::new();
-        hasher.update(&[u8::from(id_type == IdType::Text)]);
+        hasher.update(&[u8::from(id_kind == IdKind::Text)]);
         hashes.iter().for_each(|hash| hasher.update(&hash.to_le_bytes()));
         Universe {
-            id_type,
+            id_kind,
             buckets,
             fingerprint: hasher.digest128(),
+            people: None,
             ordered: OnceLock::new(),
         }
     }
 
+    /// The same consumers as persons, with the accounts behind them.
+    pub(crate) fn with_people(mut self, people: Option<Seen>) -> Self {
+        self.people = people.map(Arc::new);
+        self
+    }
+
+    /// The accounts behind the consumers, if these are persons of an identity map.
+    #[must_use]
+    pub fn people(&self) -> Option<&Arc<Seen>> {
+        self.people.as_ref()
+    }
+
     /// A universe of these consumers; used to bring identifiers from elsewhere.
     #[must_use]
-    pub fn of_ids(id_type: IdType, ids: impl IntoIterator<Item = IdValue>) -> Self {
+    pub fn of_ids(id_kind: IdKind, ids: impl IntoIterator<Item = IdValue>) -> Self {
         let mut buckets: Vec<Vec<(u64, IdValue)>> = vec![Vec::new(); BUCKETS];
-        for id in ids.into_iter().filter_map(|id| id.to_type(id_type)) {
+        for id in ids.into_iter().filter_map(|id| id.to_type(id_kind)) {
             buckets[bucket_of(id.key())].push((id.key(), id));
         }
         let store = |mut ids: Vec<(u64, IdValue)>| {
             ids.sort();
             ids.dedup();
-            let mut store = IdStore::empty(id_type);
+            let mut store = IdStore::empty(id_kind);
             for (_, id) in ids {
                 match (&mut store, id) {
                     (IdStore::Int(values), IdValue::Int(value)) => values.push(value),
@@ -139,7 +155,7 @@ impl Universe {
             }
             store
         };
-        Universe::new(id_type, buckets.into_iter().map(store).collect())
+        Universe::new(id_kind, buckets.into_iter().map(store).collect())
     }
 
     /// The identifiers of a bucket.
@@ -150,8 +166,8 @@ impl Universe {
 
     /// What external identifiers are.
     #[must_use]
-    pub fn id_type(&self) -> IdType {
-        self.id_type
+    pub fn id_kind(&self) -> IdKind {
+        self.id_kind
     }
 
     /// The number of consumers.
@@ -185,7 +201,7 @@ impl Universe {
     /// The dense number of a consumer; an identifier that converts without loss is converted.
     #[must_use]
     pub fn find(&self, id: &IdValue) -> Option<ConsumerIdx> {
-        let id = id.to_type(self.id_type)?;
+        let id = id.to_type(self.id_kind)?;
         let bucket = bucket_of(id.key());
         self.buckets[bucket].find(&id).map(|local| ConsumerIdx::new(bucket, local as u32))
     }
@@ -215,9 +231,9 @@ impl Universe {
     /// The external identifier of a consumer.
     #[must_use]
     pub fn id(&self, idx: ConsumerIdx) -> IdValue {
-        match self.id_type {
-            IdType::Int64 => IdValue::Int(self.int(idx)),
-            IdType::Text => IdValue::Text(self.text(idx).to_owned()),
+        match self.id_kind {
+            IdKind::Int64 => IdValue::Int(self.int(idx)),
+            IdKind::Text => IdValue::Text(self.text(idx).to_owned()),
         }
     }
 
@@ -229,13 +245,13 @@ impl Universe {
                 .iter()
                 .enumerate()
                 .flat_map(|(bucket, store)| (0..store.len()).map(move |local| ConsumerIdx::new(bucket, local as u32).0));
-            match self.id_type {
-                IdType::Int64 => {
+            match self.id_kind {
+                IdKind::Int64 => {
                     let mut pairs: Vec<(i64, u32)> = all.map(|idx| (self.int(ConsumerIdx(idx)), idx)).collect();
                     pairs.par_sort_unstable();
                     pairs.into_iter().map(|(_, idx)| idx).collect()
                 }
-                IdType::Text => {
+                IdKind::Text => {
                     let mut all: Vec<u32> = all.collect();
                     all.par_sort_unstable_by(|&left, &right| self.text(ConsumerIdx(left)).cmp(self.text(ConsumerIdx(right))));
                     all
@@ -247,9 +263,9 @@ impl Universe {
     /// Some dense numbers put in order of external identifier, without ordering the whole universe.
     #[must_use]
     pub fn order(&self, mut some: Vec<u32>) -> Vec<u32> {
-        match self.id_type {
-            IdType::Int64 => some.sort_unstable_by_key(|&idx| self.int(ConsumerIdx(idx))),
-            IdType::Text => some.sort_unstable_by(|&left, &right| self.text(ConsumerIdx(left)).cmp(self.text(ConsumerIdx(right)))),
+        match self.id_kind {
+            IdKind::Int64 => some.sort_unstable_by_key(|&idx| self.int(ConsumerIdx(idx))),
+            IdKind::Text => some.sort_unstable_by(|&left, &right| self.text(ConsumerIdx(left)).cmp(self.text(ConsumerIdx(right)))),
         }
         some
     }
@@ -276,12 +292,12 @@ mod tests {
 
     #[test]
     fn ids_are_found_and_ordered() {
-        let texts = Universe::of_ids(IdType::Text, ["b", "a", "10", "9"].map(IdValue::from));
+        let texts = Universe::of_ids(IdKind::Text, ["b", "a", "10", "9"].map(IdValue::from));
         let ordered: Vec<&str> = texts.ordered().iter().map(|&idx| texts.text(ConsumerIdx(idx))).collect();
         assert_eq!(ordered, ["10", "9", "a", "b"]);
         assert_eq!(texts.find(&IdValue::Int(9)).map(|idx| texts.id(idx)), Some(IdValue::from("9")));
         assert_eq!(texts.find(&IdValue::from("c")), None);
-        let numbers = Universe::of_ids(IdType::Int64, (0..10_000).map(IdValue::Int));
+        let numbers = Universe::of_ids(IdKind::Int64, (0..10_000).map(IdValue::Int));
         assert_eq!(numbers.len(), 10_000);
         assert!((0..10_000).all(|value| { numbers.find(&IdValue::Int(value)).is_some_and(|idx| numbers.int(idx) == value) }));
         assert_eq!(numbers.find(&IdValue::Int(10_000)), None);
@@ -289,9 +305,9 @@ mod tests {
 
     #[test]
     fn fingerprints_tell_universes_apart() {
-        let of = |ids: &[&str]| Universe::of_ids(IdType::Text, ids.iter().map(|id| IdValue::from(*id))).fingerprint();
+        let of = |ids: &[&str]| Universe::of_ids(IdKind::Text, ids.iter().map(|id| IdValue::from(*id))).fingerprint();
         assert_eq!(of(&["a", "b"]), of(&["b", "a", "a"]));
         assert_ne!(of(&["a", "b"]), of(&["a", "c"]));
-        assert_ne!(of(&["1"]), Universe::of_ids(IdType::Int64, [IdValue::Int(1)]).fingerprint());
+        assert_ne!(of(&["1"]), Universe::of_ids(IdKind::Int64, [IdValue::Int(1)]).fingerprint());
     }
 }

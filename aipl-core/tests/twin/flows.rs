@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aipl_core::analyses::{Flow, FlowClass, FlowMode, FlowParams, SnapshotParams, TriangleParams, flow, flow_triangle, snapshot};
 use aipl_core::audience::Audience;
-use aipl_core::base::{Day, IdType, IdValue};
+use aipl_core::base::{Day, IdKind, IdValue};
 use aipl_core::timeline::{Runtime, ScopeValue, Timelines, Universe};
 use arrow::array::AsArray;
 use arrow::datatypes::Float64Type;
@@ -177,7 +177,7 @@ impl Limit {
             Limit::Own(names) => Some(Audience::of_ids(world.log.universe(), ids(names), "own")),
             Limit::Elsewhere(names) => {
                 let all = ids(&[&names[..], &["stranger", "u9"]].concat());
-                let universe = Universe::of_ids(IdType::Text, all.clone()).into();
+                let universe = Universe::of_ids(IdKind::Text, all.clone()).into();
                 Some(Audience::of_ids(&universe, all, "elsewhere"))
             }
         }

@@ -9,7 +9,7 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema};
 
 use crate::base::id::BUCKETS;
-use crate::base::{ConsumerIdx, IdType, IdValue, Zone};
+use crate::base::{ConsumerIdx, IdKind, IdValue, Zone};
 use crate::event::schema::MEASURE_FIELDS;
 use crate::event::{EventSchema, Tally};
 use crate::model::data::ScopeKind;
@@ -39,9 +39,9 @@ impl Timelines for EventLog {
         &self.inner.states
     }
 
-    fn id_type(&self, role: &str) -> IdType {
-        let known = self.inner.id_types.iter().find(|(known, _)| known == role);
-        known.map_or(IdType::Text, |(_, id_type)| *id_type)
+    fn id_kind(&self, role: &str) -> IdKind {
+        let known = self.inner.id_kinds.iter().find(|(known, _)| known == role);
+        known.map_or(IdKind::Text, |(_, id_kind)| *id_kind)
     }
 
     fn fingerprint(&self) -> String {

@@ -8,7 +8,7 @@ use arrow::array::ArrayRef;
 
 use crate::base::id::{BUCKETS, bucket_of};
 use crate::base::suggest::hint;
-use crate::base::{Day, IdType, IdValue};
+use crate::base::{Day, IdKind, IdValue};
 use crate::event::columns::IdRef;
 use crate::event::{BehaviorCode, EventSchema, Tally};
 use crate::model::{compile, everything};
@@ -20,8 +20,8 @@ use crate::timeline::log::{EventLog, Inner, LogBucket, LogField};
 use crate::timeline::read::{by_bucket, each_bucket, read};
 use crate::timeline::rows::{class_of, day_of, pack, scope_of};
 use crate::timeline::runtime::Runtime;
-use crate::timeline::scan::{ScanError, column_type, refuse_rejected, request};
-use crate::timeline::timelines::Question;
+use crate::timeline::scan::{ScanError, column_type, refuse_rejected, request, seen};
+use crate::timeline::timelines::{Question, Timelines};
 use crate::timeline::universe::{IdStore, Universe};
 
 /// Loads events into memory: the given optional fields, or all that are mapped; of all consumers, or of one.
@@ -37,7 +37,7 @@ pub fn load(events: &Events, fields: Option<&[String]>, consumer: Option<&IdValu
         consumer,
         ..Question::new(&program, Day::MIN, Day::MAX)
     };
-    let plan = Plan::new(events, &question, |role| column_type(events, role));
+    let plan = Plan::new(events, &question, |role| column_type(events, role)).through(events.people());
     let mut request = request(events, &question, &plan);
     request.instants.fill(true);
     request.columns.extend(wanted.iter().cloned());
@@ -61,16 +61,17 @@ pub fn load(events: &Events, fields: Option<&[String]>, consumer: Option<&IdValu
         texts.iter_mut().zip(builder.texts).for_each(|(all, own)| all.push(own));
         shares.push(builder.buckets);
     }
+    let people = seen(plan.people)?;
     let (brands, brand_places) = plan.scopes.settle();
     let dictionary = |(texts, kind): (Vec<Texts>, &Kind)| (*kind == Kind::Text).then(|| Dictionary::merge(texts));
     let assembly = Assembly {
-        id_type: events.id_type("consumer"),
+        id_kind: events.id_kind("consumer"),
         brand_places: &brand_places,
         brand_values: id_array(brands.iter().map(|scope| &scope.main)),
         kinds: &kinds,
         dictionaries: texts.into_iter().zip(&kinds).map(dictionary).collect(),
     };
-    let with_states = state_consumers(events, consumer, assembly.id_type);
+    let with_states = state_consumers(events, consumer, assembly.id_kind);
     let assembled = each_bucket(by_bucket(shares.into_iter()), runtime, |number, parts| {
         assembly.bucket(parts, &with_states[number])
     })?;
@@ -89,9 +90,9 @@ pub fn load(events: &Events, fields: Option<&[String]>, consumer: Option<&IdValu
         schema: events.schema().clone(),
         zone: events.zone().clone(),
         states: events.states().to_vec(),
-        id_types: id_types(events),
-        fingerprint: events.source().fingerprint(),
-        universe: Arc::new(Universe::new(assembly.id_type, stores)),
+        id_kinds: id_kinds(events),
+        fingerprint: Timelines::fingerprint(events),
+        universe: Arc::new(Universe::new(assembly.id_kind, stores).with_people(people)),
         brands: assembly.brand_values.clone(),
         fields,
         buckets,
@@ -128,17 +129,17 @@ pub(super) fn wanted_columns(schema: &EventSchema, fields: Option<&[String]>) ->
     Ok(columns)
 }
 
-fn id_types(events: &Events) -> Vec<(String, IdType)> {
+fn id_kinds(events: &Events) -> Vec<(String, IdKind)> {
     let roles = events.schema().mapped().map(|(role, _)| role.to_owned());
-    roles.map(|role| (role.clone(), events.id_type(&role))).collect()
+    roles.map(|role| (role.clone(), events.id_kind(&role))).collect()
 }
 
 /// Consumers that a table of states names, by bucket: they exist even without an event.
-fn state_consumers(events: &Events, only: Option<&IdValue>, id_type: IdType) -> Vec<Vec<IdValue>> {
+fn state_consumers(events: &Events, only: Option<&IdValue>, id_kind: IdKind) -> Vec<Vec<IdValue>> {
     let mut buckets: Vec<Vec<IdValue>> = vec![Vec::new(); BUCKETS];
-    let only = only.map(|consumer| consumer.to_type(id_type));
+    let only = only.map(|consumer| consumer.to_type(id_kind));
     for period in events.states().iter().flat_map(|table| &table.periods) {
-        let Some(consumer) = period.consumer.to_type(id_type) else {
+        let Some(consumer) = period.consumer.to_type(id_kind) else {
             continue;
         };
         if only.as_ref().is_none_or(|only| only.as_ref() == Some(&consumer)) {
@@ -196,20 +197,18 @@ impl<'a> Builder<'a> {
 impl Sink for Builder<'_> {
     fn accept(&mut self, batch: &EventBatch<'_>, tally: &mut Tally) -> Result<(), SourceError> {
         let plan = self.judge.plan;
-        let consumers = self
-            .judge
-            .id_column(batch, "consumer")?
-            .ok_or_else(|| SourceError::Sink("the consumer column was not decoded".to_owned()))?;
-        let owned = self.judge.owned(&consumers);
+        let consumers = self.judge.consumers(batch)?;
+        let owned = self.judge.owned(consumers.column());
         let judged = self.judge.judge(batch, &owned, tally)?;
         let decoded = self.decode(batch)?;
         let buckets = &mut self.buckets;
         let mut kept = 0;
-        judged.each_consumer(batch, &consumers, plan, tally, |row, key, id| {
+        judged.each_consumer(batch, consumers.column(), plan, tally, |row, key, id| {
             if !judged.matters(row, false, plan) {
                 return;
             }
             kept += 1;
+            consumers.note(row);
             let share = &mut buckets[bucket_of(key)];
             let at = share.keys.len() as u32;
             share.keys.push(key);
@@ -231,7 +230,7 @@ impl Sink for Builder<'_> {
 
 /// What buckets are put together with.
 struct Assembly<'a> {
-    id_type: IdType,
+    id_kind: IdKind,
     brand_places: &'a [u32],
     brand_values: ArrayRef,
     kinds: &'a [Kind],
@@ -245,12 +244,12 @@ impl Assembly<'_> {
         let mut owners = Vec::with_capacity(rows);
         for share in &shares {
             let mut texts = ConsumerTexts { bytes: &share.texts };
-            owners.extend(share.keys.iter().map(|&key| interner.number(key, texts.next(self.id_type))));
+            owners.extend(share.keys.iter().map(|&key| interner.number(key, texts.next(self.id_kind))));
         }
         for consumer in with_states {
             interner.number_of(consumer);
         }
-        let (ids, places) = interner.settle(self.id_type)?;
+        let (ids, places) = interner.settle(self.id_kind)?;
         let starts = crate::timeline::bucket::starts(owners.iter().map(|&owner| places[owner as usize]), ids.len());
         let mut keys: Vec<(u128, u32)> = vec![(0, 0); rows];
         let mut next = starts.clone();

@@ -14,7 +14,7 @@ use std::time::Duration;
 use arrow::array::{Array, ArrayRef};
 use serde_json::{Map, Value, json};
 
-use crate::base::{Day, IdType, Zone};
+use crate::base::{Day, IdKind, Zone};
 use crate::event::{BehaviorCode, BehaviorDecoder, EventSchema, Tally};
 use crate::source::{OnError, StateTable};
 use crate::timeline::universe::Universe;
@@ -57,7 +57,7 @@ struct Inner {
     schema: EventSchema,
     zone: Arc<Zone>,
     states: Vec<Arc<StateTable>>,
-    id_types: Vec<(String, IdType)>,
+    id_kinds: Vec<(String, IdKind)>,
     fingerprint: String,
     universe: Arc<Universe>,
     /// All brands, in order.

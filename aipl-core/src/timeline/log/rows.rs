@@ -7,7 +7,7 @@ use arrow::compute::{cast, take};
 use arrow::datatypes::{DataType, Decimal128Type, Field, Int64Type, Schema};
 use arrow::error::ArrowError;
 
-use crate::base::{IdType, IdValue};
+use crate::base::{IdKind, IdValue};
 use crate::event::BehaviorCode;
 use crate::source::SourceError;
 use crate::timeline::log::fields::BEYOND;
@@ -32,7 +32,7 @@ impl EventLog {
         });
         let total = range.len();
         let brands = cast(&bucket.brands.slice(range.start, range.len()), &self.brand_type())?;
-        let wanted = brand.map(|brand| brand.to_type(self.id_type("brand")));
+        let wanted = brand.map(|brand| brand.to_type(self.id_kind("brand")));
         let mut rows: Vec<u32> = range
             .clone()
             .filter(|row| wanted.as_ref().is_none_or(|wanted| id_at(&brands, row - range.start) == *wanted))
@@ -43,9 +43,9 @@ impl EventLog {
     }
 
     fn brand_type(&self) -> DataType {
-        match self.id_type("brand") {
-            IdType::Int64 => DataType::Int64,
-            IdType::Text => DataType::Utf8,
+        match self.id_kind("brand") {
+            IdKind::Int64 => DataType::Int64,
+            IdKind::Text => DataType::Utf8,
         }
     }
 

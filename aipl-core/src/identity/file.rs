@@ -1,0 +1,334 @@
+//! A map as Arrow rows and back: every observation in long form, with the rules in the schema's metadata. Reading resolves anew, so
+//! what comes back is what was stored, person by person.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch, RecordBatchReader};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use serde::{Deserialize, Serialize};
+
+use crate::identity::IdentityError;
+use crate::identity::id_type::{Hash, IdType};
+use crate::identity::map::{Guards, IdentityMap, Inner};
+use crate::identity::observations::Part;
+use crate::identity::table::{Interning, NONE};
+use crate::identity::tables::Columns;
+
+/// The key of the rules in the schema's metadata.
+const KEY: &str = "aipl.identity";
+/// The version of the form.
+const VERSION: u32 = 1;
+/// Identifiers of one batch of rows.
+const BATCH_IDS: usize = 1 << 16;
+
+/// The rules of a map, as they are stored.
+#[derive(Debug, Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    id_types: Vec<IdType>,
+    hashes: Vec<Option<Hash>>,
+    max_people_per_id: Option<u32>,
+    max_component: Option<u32>,
+    unlinked: Vec<((String, String), (String, String))>,
+    blocked: Vec<(String, String)>,
+    blanks: Vec<u64>,
+    batches: usize,
+}
+
+/// The observations of a map: columns `batch`, `row`, `id_type`, `id`, `seen_at`, `source`; a row of the table is an identifier of an
+/// observation.
+#[derive(Debug)]
+pub struct Observations {
+    map: IdentityMap,
+    schema: SchemaRef,
+    /// Batch, part and row to go on with.
+    next: (usize, usize, usize),
+    row: i64,
+}
+
+impl IdentityMap {
+    /// The map as Arrow rows; their number comes with them.
+    ///
+    /// # Errors
+    /// None in practice: the rules are plain data.
+    pub fn observations(&self) -> Result<(usize, Observations), IdentityError> {
+        let inner = &self.inner;
+        let named = |id: u32| {
+            let (kind, text) = self.described(id);
+            (inner.types[usize::from(kind)].name.clone(), text.to_owned())
+        };
+        let stored = Stored {
+            version: VERSION,
+            id_types: inner.types.clone(),
+            hashes: inner.hashes.clone(),
+            max_people_per_id: inner.guards.max_people_per_id,
+            max_component: inner.guards.max_component,
+            unlinked: inner.cuts.iter().map(|&(low, high)| (named(low), named(high))).collect(),
+            blocked: inner.blocked.iter().map(|&id| named(id)).collect(),
+            blanks: inner.blanks.clone(),
+            batches: inner.batches.len(),
+        };
+        let text = serde_json::to_string(&stored).map_err(|error| malformed(error.to_string()))?;
+        let empty = rows(&[], self).map_err(|error| malformed(error.to_string()))?;
+        let schema = Schema::new_with_metadata(empty.schema().fields().clone(), HashMap::from([(KEY.to_owned(), text)]));
+        let ids = inner.batches.iter().flat_map(|batch| &batch.parts).flat_map(|part| &part.ids);
+        Ok((
+            ids.filter(|id| **id != NONE).count(),
+            Observations {
+                map: self.clone(),
+                schema: Arc::new(schema),
+                next: (0, 0, 0),
+                row: 0,
+            },
+        ))
+    }
+
+    /// The map that was stored as these rows.
+    ///
+    /// # Errors
+    /// Rows that no map was stored as; what reading them refuses.
+    pub fn from_observations(
+        schema: &Schema,
+        batches: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Self, IdentityError> {
+        let text = schema
+            .metadata()
+            .get(KEY)
+            .ok_or_else(|| malformed(format!("its schema has no {KEY:?} metadata, so it is no stored IdentityMap")))?;
+        let stored: Stored = serde_json::from_str(text).map_err(|error| malformed(format!("its rules cannot be read: {error}")))?;
+        if stored.version != VERSION {
+            return Err(malformed(format!(
+                "it is of version {}; this library reads version {VERSION}",
+                stored.version
+            )));
+        }
+        let guards = Guards {
+            max_people_per_id: stored.max_people_per_id,
+            max_component: stored.max_component,
+        };
+        let map = IdentityMap::new(stored.id_types, guards)?;
+        if stored.hashes.len() != map.types().len() || stored.blanks.len() != map.types().len() {
+            return Err(malformed("its rules do not fit its id types".to_owned()));
+        }
+        let mut inner = (*map.inner).clone();
+        (inner.hashes, inner.blanks) = (stored.hashes, stored.blanks);
+        let mut gathering = Gathering::new(inner);
+        for batch in batches {
+            gathering.take(&batch.map_err(|error| malformed(error.to_string()))?)?;
+        }
+        while gathering.inner.batches.len() < stored.batches {
+            gathering.end_batch()?;
+        }
+        let inner = gathering.inner;
+        let map = IdentityMap { inner: Arc::new(inner) };
+        let number = |(name, text): &(String, String)| {
+            let kind = map.kind("id_type", name)?;
+            map.inner
+                .table
+                .find(map.types()[usize::from(kind)].seed(), kind, text)
+                .ok_or_else(|| malformed("its rules name an identifier that it does not hold".to_owned()))
+        };
+        let (mut cuts, mut blocked) = (Vec::new(), Vec::new());
+        for (left, right) in &stored.unlinked {
+            cuts.push(crate::identity::link::pair(number(left)?, number(right)?));
+        }
+        for id in &stored.blocked {
+            blocked.push(number(id)?);
+        }
+        let mut inner = (*map.inner).clone();
+        inner.cuts.extend(cuts);
+        inner.blocked.extend(blocked);
+        inner.link(stop);
+        Ok(IdentityMap { inner: Arc::new(inner) })
+    }
+}
+
+fn malformed(problem: String) -> IdentityError {
+    IdentityError::Malformed {
+        place: "stored identity map".to_owned(),
+        problem,
+    }
+}
+
+/// One identifier of one observation.
+struct Entry {
+    batch: i64,
+    row: i64,
+    id: u32,
+    seen_at: i64,
+    source: u32,
+}
+
+fn rows(entries: &[Entry], map: &IdentityMap) -> Result<RecordBatch, ArrowError> {
+    let described = |entry: &Entry| map.described(entry.id);
+    let source = |entry: &Entry| map.inner.sources.get(entry.source as usize).map(String::as_str);
+    Columns::new()
+        .integers("batch", entries.iter().map(|entry| entry.batch))
+        .integers("row", entries.iter().map(|entry| entry.row))
+        .texts(
+            "id_type",
+            entries
+                .iter()
+                .map(|entry| map.types()[usize::from(described(entry).0)].name.as_str()),
+        )
+        .texts("id", entries.iter().map(|entry| described(entry).1))
+        .instants("seen_at", entries.iter().map(|entry| entry.seen_at))
+        .optional_texts("source", entries.iter().map(source))
+        .batch()
+}
+
+impl Iterator for Observations {
+    type Item = Result<RecordBatch, ArrowError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut entries = Vec::new();
+        let batches = &self.map.inner.batches;
+        while let Some(batch) = batches.get(self.next.0).filter(|_| entries.len() < BATCH_IDS) {
+            let Some(part) = batch.parts.get(self.next.1) else {
+                self.next = (self.next.0 + 1, 0, 0);
+                self.row = 0;
+                continue;
+            };
+            let width = batch.width;
+            let left = part.rows(width).skip(self.next.2).take(BATCH_IDS / width.max(1) + 1);
+            let mut taken = 0;
+            for row in left {
+                let known = row.ids.iter().filter(|id| **id != NONE);
+                entries.extend(known.map(|&id| Entry {
+                    batch: self.next.0 as i64,
+                    row: self.row,
+                    id,
+                    seen_at: row.seen_at,
+                    source: row.source,
+                }));
+                taken += 1;
+                self.row += 1;
+            }
+            self.next.2 += taken;
+            if self.next.2 * width >= part.ids.len() {
+                self.next = (self.next.0, self.next.1 + 1, 0);
+            }
+        }
+        if entries.is_empty() {
+            return None;
+        }
+        Some(rows(&entries, &self.map).and_then(|batch| batch.with_schema(self.schema.clone())))
+    }
+}
+
+impl RecordBatchReader for Observations {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+}
+
+/// Rows of a stored map on their way back.
+struct Gathering {
+    inner: Inner,
+    seeds: Vec<u64>,
+    interning: Option<Interning>,
+    /// Identifiers of the batch at hand, row by row.
+    ids: Vec<u32>,
+    /// Where each row ends, when it was seen, and its source.
+    rows: Vec<(usize, i64, u32)>,
+    sources: HashMap<String, u32>,
+    /// The observation at hand: batch and row.
+    at: (i64, i64),
+}
+
+impl Gathering {
+    fn new(inner: Inner) -> Self {
+        Gathering {
+            seeds: inner.types.iter().map(IdType::seed).collect(),
+            interning: None,
+            ids: Vec::new(),
+            rows: Vec::new(),
+            sources: HashMap::new(),
+            at: (0, -1),
+            inner,
+        }
+    }
+
+    fn take(&mut self, batch: &RecordBatch) -> Result<(), IdentityError> {
+        let column = |name: &str, wanted: &DataType| {
+            let column = batch
+                .column_by_name(name)
+                .ok_or_else(|| malformed(format!("it has no column {name:?}")))?;
+            cast(column, wanted).map_err(|error| malformed(format!("column {name:?}: {error}")))
+        };
+        let instants = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        let (batches, rows) = (column("batch", &DataType::Int64)?, column("row", &DataType::Int64)?);
+        let (kinds, ids) = (column("id_type", &DataType::Utf8)?, column("id", &DataType::Utf8)?);
+        let (times, sources) = (column("seen_at", &instants)?, column("source", &DataType::Utf8)?);
+        if [&batches, &rows, &kinds, &ids].iter().any(|column| column.null_count() > 0) {
+            return Err(malformed("it holds nulls where a stored map has none".to_owned()));
+        }
+        let (batches, rows) = (batches.as_primitive::<Int64Type>(), rows.as_primitive::<Int64Type>());
+        let (kinds, ids, sources) = (kinds.as_string::<i32>(), ids.as_string::<i32>(), sources.as_string::<i32>());
+        let times = times.as_primitive::<TimestampMicrosecondType>();
+        for place in 0..batch.num_rows() {
+            let name = kinds.value(place);
+            let kind = self.inner.types.iter().position(|known| known.name == name);
+            let kind = kind.ok_or_else(|| malformed(format!("it holds the id type {name:?}, which its rules do not name")))?;
+            let at = (batches.value(place), rows.value(place));
+            if at < self.at {
+                return Err(malformed("its rows are not in order of batch and row".to_owned()));
+            }
+            while (self.inner.batches.len() as i64) < at.0 {
+                self.end_batch()?;
+            }
+            let source = sources.is_valid(place).then(|| self.number_source(sources.value(place)));
+            let table = &mut self.inner.table;
+            let interning = self.interning.get_or_insert_with(|| std::mem::take(table).open());
+            let entry = interning.entry(self.seeds[kind], kind as u8, ids.value(place));
+            self.ids.push(entry.ok_or(IdentityError::TooManyIds)?);
+            let row = (
+                self.ids.len(),
+                if times.is_valid(place) { times.value(place) } else { i64::MAX },
+                source.unwrap_or(NONE),
+            );
+            match self.rows.last_mut().filter(|_| self.at == at) {
+                Some(last) => *last = row,
+                None => self.rows.push(row),
+            }
+            self.at = at;
+        }
+        Ok(())
+    }
+
+    fn number_source(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.sources.get(name) {
+            return *number;
+        }
+        let number = self.inner.sources.len() as u32;
+        self.inner.sources.push(name.to_owned());
+        self.sources.insert(name.to_owned(), number);
+        number
+    }
+
+    /// Ends the batch at hand; the next one begins.
+    fn end_batch(&mut self) -> Result<(), IdentityError> {
+        let (ids, rows) = (std::mem::take(&mut self.ids), std::mem::take(&mut self.rows));
+        let starts = std::iter::once(0).chain(rows.iter().map(|row| row.0));
+        let width = starts.zip(&rows).map(|(start, row)| row.0 - start).max().unwrap_or(1);
+        let mut part = Part {
+            ids: Vec::with_capacity(rows.len() * width),
+            seen_at: rows.iter().map(|row| row.1).collect(),
+            sources: rows.iter().map(|row| row.2).collect(),
+        };
+        let mut start = 0;
+        for (end, ..) in rows {
+            part.ids.extend_from_slice(&ids[start..end]);
+            part.ids.extend(std::iter::repeat_n(NONE, width - (end - start)));
+            start = end;
+        }
+        let table = &mut self.inner.table;
+        let before = self.interning.as_ref().map_or(table.len(), Interning::known) as u32;
+        let interning = self.interning.take().unwrap_or_else(|| std::mem::take(table).open());
+        self.inner.keep(interning, before, vec![part], width, true, &|_| false)
+    }
+}

@@ -1,0 +1,364 @@
+//! Events seen through a map: consumers become persons.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+
+use crate::event::IdColumn;
+use crate::event::Reason;
+use crate::event::columns::IdRef;
+use crate::identity::table::{NONE, key_of};
+use crate::identity::{IdentityError, IdentityMap};
+
+/// Where the id type of an event's consumer stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IdTypeOf {
+    /// All consumers are of one type.
+    Type(String),
+    /// A column names each row's type.
+    Column(String),
+}
+
+/// What becomes of consumers that the map does not know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unknown {
+    /// Each is a person of its own.
+    #[default]
+    Keep,
+    /// Their events are rejected rows.
+    Reject,
+}
+
+/// A map together with how events are to be read through it.
+#[derive(Debug, Clone)]
+pub struct People {
+    map: IdentityMap,
+    id_type: IdTypeOf,
+    kind: Option<u8>,
+    unknown: Unknown,
+}
+
+/// A consumer column seen through a map.
+#[derive(Debug)]
+pub struct Persons {
+    /// The person of each row.
+    pub column: IdColumn,
+    /// The identifier's number in the map, or none: then the row's person is its own.
+    accounts: Vec<u32>,
+    kinds: Vec<u8>,
+}
+
+impl People {
+    /// Reads events through a map.
+    ///
+    /// # Errors
+    /// The map has no such type.
+    pub fn new(map: IdentityMap, id_type: IdTypeOf, unknown: Unknown) -> Result<Self, IdentityError> {
+        let kind = match &id_type {
+            IdTypeOf::Type(name) => Some(map.kind("id_type", name)?),
+            IdTypeOf::Column(_) => None,
+        };
+        Ok(People {
+            map,
+            id_type,
+            kind,
+            unknown,
+        })
+    }
+
+    /// The map.
+    #[must_use]
+    pub fn map(&self) -> &IdentityMap {
+        &self.map
+    }
+
+    /// Where the id type of consumers stands.
+    #[must_use]
+    pub fn id_type(&self) -> &IdTypeOf {
+        &self.id_type
+    }
+
+    /// What becomes of unknown consumers.
+    #[must_use]
+    pub fn unknown(&self) -> Unknown {
+        self.unknown
+    }
+
+    /// How consumers are seen, in words.
+    #[must_use]
+    pub fn recipe(&self) -> String {
+        let by = match &self.id_type {
+            IdTypeOf::Type(name) => format!("id type {name}"),
+            IdTypeOf::Column(column) => format!("id types in column {column}"),
+        };
+        let unknown = match self.unknown {
+            Unknown::Keep => "kept",
+            Unknown::Reject => "rejected",
+        };
+        format!(
+            "persons of an identity map ({} rows, {} ids) by {by}, unknown ones {unknown}",
+            self.map.rows(),
+            self.map.ids()
+        )
+    }
+
+    /// The column that names each row's id type, if there is one.
+    #[must_use]
+    pub fn type_column(&self) -> Option<&str> {
+        match &self.id_type {
+            IdTypeOf::Type(_) => None,
+            IdTypeOf::Column(column) => Some(column),
+        }
+    }
+
+    /// The number of a person who is known by this value alone.
+    fn stranger(&self, kind: u8, text: &str) -> i64 {
+        let inner = &self.map.inner;
+        let mut key = key_of(inner.types[usize::from(kind)].seed(), text.as_bytes());
+        while inner.table.founder(key as i64).is_some() {
+            key = (key + 1) & (u64::MAX >> 1);
+        }
+        key as i64
+    }
+
+    /// Person and number of an identifier; `None` if it is no value of its type.
+    fn person(&self, kind: u8, raw: &str) -> Option<(i64, u32)> {
+        let text = self.map.canonical(kind, raw)?;
+        let inner = &self.map.inner;
+        let number = inner.table.find(inner.types[usize::from(kind)].seed(), kind, &text);
+        Some(match number {
+            Some(number) => match self.map.person_of(number) {
+                Some(person) => (person, number),
+                // An identifier that links nothing stands for itself, under the number it would found a person by.
+                None => (inner.table.person(number), NONE),
+            },
+            None => (self.stranger(kind, &text), NONE),
+        })
+    }
+
+    /// The person of an identifier of events' own type, known or not.
+    #[must_use]
+    pub fn person_of(&self, raw: &str) -> Option<i64> {
+        let (person, number) = self.person(self.kind?, raw)?;
+        (number != NONE || self.unknown == Unknown::Keep).then_some(person)
+    }
+
+    /// Sees a consumer column through the map. `types` names each row's id type, where rows mix them.
+    #[must_use]
+    pub fn persons(&self, consumers: &IdColumn, types: Option<&IdColumn>) -> Persons {
+        let rows = consumers.len();
+        let mut persons = vec![IdRef::Null; rows];
+        let mut accounts = vec![NONE; rows];
+        let mut kinds = vec![self.kind.unwrap_or_default(); rows];
+        let mut named: HashMap<&str, Option<u8>> = HashMap::new();
+        consumers.for_each(|row, id| {
+            let kind = match (self.kind, types.map(|types| types.get(row))) {
+                (Some(kind), _) => Some(kind),
+                (None, Some(IdRef::Text(name))) => *named.entry(name).or_insert_with(|| self.map.kind("id_type_column", name).ok()),
+                (None, _) => None,
+            };
+            let Some(kind) = kind else {
+                persons[row] = IdRef::Bad(Reason::UnknownIdType);
+                return;
+            };
+            let found = match id {
+                IdRef::Null => return,
+                IdRef::Bad(reason) => {
+                    persons[row] = IdRef::Bad(reason);
+                    return;
+                }
+                IdRef::Int(value) => self.person(kind, &value.to_string()),
+                IdRef::Text(text) => self.person(kind, text),
+            };
+            kinds[row] = kind;
+            persons[row] = match found {
+                None => IdRef::Bad(Reason::MalformedId),
+                Some((_, NONE)) if self.unknown == Unknown::Reject => IdRef::Bad(Reason::UnknownPerson),
+                Some((person, number)) => {
+                    accounts[row] = number;
+                    IdRef::Int(person)
+                }
+            };
+        });
+        Persons {
+            column: IdColumn::Resolved(persons),
+            accounts,
+            kinds,
+        }
+    }
+}
+
+/// Accounts met while events are read; shared by all workers.
+#[derive(Debug)]
+pub struct Meeting {
+    /// A bit for each identifier of the map.
+    known: Vec<AtomicU64>,
+    strangers: Vec<Mutex<HashMap<i64, (u8, Box<str>)>>>,
+    clash: AtomicBool,
+}
+
+/// Locks that unknown accounts are spread over.
+const SHARDS: usize = 64;
+
+impl Meeting {
+    /// Nobody met yet.
+    #[must_use]
+    pub fn new(people: &People) -> Self {
+        Meeting {
+            known: (0..people.map.ids().div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
+            strangers: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            clash: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes the account of a row whose event counts.
+    pub fn note(&self, people: &People, persons: &Persons, row: usize, raw: IdRef<'_>) {
+        let account = persons.accounts[row];
+        if account != NONE {
+            let (word, bit) = (&self.known[account as usize / 64], 1u64 << (account % 64));
+            if word.load(Relaxed) & bit == 0 {
+                word.fetch_or(bit, Relaxed);
+            }
+            return;
+        }
+        let IdRef::Int(person) = persons.column.get(row) else { return };
+        let kind = persons.kinds[row];
+        let text = match raw {
+            IdRef::Text(text) => people.map.canonical(kind, text),
+            IdRef::Int(value) => people.map.canonical(kind, &value.to_string()),
+            IdRef::Null | IdRef::Bad(_) => None,
+        };
+        let Some(text) = text else { return };
+        let shard = &self.strangers[person as usize % SHARDS];
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = shard.entry(person).or_insert_with(|| (kind, text.as_str().into()));
+        if kept.0 != kind || *kept.1 != *text {
+            self.clash.store(true, Relaxed);
+        }
+    }
+
+    /// Who was met.
+    ///
+    /// # Errors
+    /// Two unknown accounts have one number.
+    pub fn end(self, people: People) -> Result<Seen, IdentityError> {
+        if self.clash.into_inner() {
+            return Err(IdentityError::NumberClash);
+        }
+        let known = self.known.into_iter().map(|word| u64::from(word.into_inner().count_ones())).sum();
+        let mut strangers = HashMap::new();
+        for shard in self.strangers {
+            strangers.extend(shard.into_inner().unwrap_or_else(PoisonError::into_inner));
+        }
+        Ok(Seen { people, known, strangers })
+    }
+}
+
+/// The accounts behind the persons of an answer.
+#[derive(Debug)]
+pub struct Seen {
+    people: People,
+    known: u64,
+    /// Type and value of unknown accounts, by the number of their person.
+    strangers: HashMap<i64, (u8, Box<str>)>,
+}
+
+/// What became of values that were looked up.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Matched {
+    /// Values given, nulls included.
+    pub values: u64,
+    /// Of these, values that are nothing.
+    pub blank: u64,
+    /// Of these, values that have not the form of their type.
+    pub malformed: u64,
+    /// Different values of the right form.
+    pub distinct: u64,
+    /// Of the different values, those that belong to a person.
+    pub matched: u64,
+    /// Persons found.
+    pub persons: Vec<i64>,
+    /// Different values that belong to nobody, in order.
+    pub unmatched: Vec<String>,
+}
+
+impl Seen {
+    /// The map and how events are read through it.
+    #[must_use]
+    pub fn people(&self) -> &People {
+        &self.people
+    }
+
+    /// Different accounts whose events count.
+    #[must_use]
+    pub fn accounts(&self) -> u64 {
+        self.known + self.strangers.len() as u64
+    }
+
+    /// Of these, accounts that the map does not know.
+    #[must_use]
+    pub fn unknown_accounts(&self) -> u64 {
+        self.strangers.len() as u64
+    }
+
+    /// Values of one type that these persons have, in order, each once.
+    ///
+    /// # Errors
+    /// The map has no such type.
+    pub fn values(&self, persons: impl IntoIterator<Item = i64>, id_type: &str) -> Result<Vec<String>, IdentityError> {
+        let kind = self.people.map.kind("id_type", id_type)?;
+        let mut values = Vec::new();
+        for person in persons {
+            match self.people.map.values(person, kind) {
+                Some(known) => values.extend(known.into_iter().map(str::to_owned)),
+                None => values.extend(
+                    self.strangers
+                        .get(&person)
+                        .filter(|(own, _)| *own == kind)
+                        .map(|(_, text)| text.to_string()),
+                ),
+            }
+        }
+        values.sort_unstable();
+        values.dedup();
+        Ok(values)
+    }
+
+    /// Looks values of one type up.
+    ///
+    /// # Errors
+    /// The map has no such type.
+    pub fn find<'v>(&self, id_type: &str, values: impl IntoIterator<Item = Option<&'v str>>) -> Result<Matched, IdentityError> {
+        use crate::identity::normalize::Normal;
+        let kind = self.people.map.kind("id_type", id_type)?;
+        let normalizer = self.people.map.types()[usize::from(kind)].normalizer;
+        let (mut found, mut texts) = (Matched::default(), Vec::new());
+        for value in values {
+            found.values += 1;
+            match value.map_or(Normal::Blank, |value| normalizer.normalize(value)) {
+                Normal::Blank => found.blank += 1,
+                Normal::Malformed => found.malformed += 1,
+                Normal::Plain(text) | Normal::Hashed(_, text) => texts.extend(self.people.map.canonical(kind, &text)),
+            }
+        }
+        texts.sort_unstable();
+        texts.dedup();
+        found.distinct = texts.len() as u64;
+        for text in texts {
+            let person = match self.people.person(kind, &text) {
+                Some((person, number)) if number != NONE || self.strangers.contains_key(&person) => Some(person),
+                _ => None,
+            };
+            match person {
+                Some(person) => {
+                    found.matched += 1;
+                    found.persons.push(person);
+                }
+                None => found.unmatched.push(text),
+            }
+        }
+        found.persons.sort_unstable();
+        found.persons.dedup();
+        Ok(found)
+    }
+}

@@ -1,0 +1,268 @@
+//! Reading events of one row group: pages passed over by time statistics, behavior and time first, the rest for rows that matter.
+
+use arrow::array::{Array, ArrayRef, BooleanBufferBuilder, UInt64Array};
+use arrow::buffer::BooleanBuffer;
+use arrow::datatypes::DataType;
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
+
+use super::BATCH_ROWS;
+use super::group::Group;
+use crate::event::{BehaviorCode, BehaviorCodes, Tally, TimeColumn};
+use crate::source::select::{Selector, Stretch, Survivors};
+use crate::source::{Request, Sink, SourceError};
+
+/// Selected rows handed over at a time. Far more rows are decoded to find them, and those should stay in the cache.
+const SELECTED_ROWS: usize = 2_048;
+/// Where more than one row in so many survives, batches of survivors are as large as others.
+const MANY: usize = 4;
+
+/// Reads one row group for one request.
+pub(super) struct GroupReader<'a> {
+    pub group: Group<'a>,
+    pub request: &'a Request,
+}
+
+impl GroupReader<'_> {
+    pub fn read(&self, sink: &mut dyn Sink, tally: &mut Tally) -> Result<(), SourceError> {
+        let rows = self.group.rows();
+        let mut selector = Selector::new(self.request);
+        let latest = self.latest_days();
+        let earliest_ever = self.request.first_days.iter().copied().min().unwrap_or(i32::MAX);
+        if latest.group.is_some_and(|latest| latest < earliest_ever) || latest.starts_after(self.request.last_day) {
+            tally.rows_skipped += rows as u64;
+            return Ok(());
+        }
+        let behaviors = self.behaviors(rows, sink, tally)?;
+        let pages = self.pages_to_read(&latest, &behaviors.codes, &selector);
+        let mut survivors = Survivors::default();
+        sink.checkpoint()?;
+        let keep = self.select(&behaviors, pages, &mut selector, &mut survivors, tally)?;
+        sink.checkpoint()?;
+        drop(behaviors);
+        self.hand_over(keep, &survivors, sink, tally)
+    }
+
+    fn behaviors(&self, rows: usize, sink: &dyn Sink, tally: &mut Tally) -> Result<BehaviorCodes, SourceError> {
+        let name = self.request.lead()[0];
+        let mut behaviors = BehaviorCodes {
+            codes: Vec::with_capacity(rows),
+            unknown: Vec::new(),
+        };
+        if let Some(constant) = self.group.data.constant(name) {
+            self.request.decoder.read(&constant.column(rows), &mut behaviors);
+            return Ok(behaviors);
+        }
+        for batch in self.group.columns(&[name], None, BATCH_ROWS, tally)? {
+            sink.checkpoint()?;
+            self.request
+                .decoder
+                .read(batch.map_err(|error| self.group.malformed(error))?.column(0), &mut behaviors);
+        }
+        Ok(behaviors)
+    }
+
+    /// Judges the rows of the chosen pages; the buffer says which rows of the whole group survive.
+    fn select(
+        &self,
+        behaviors: &BehaviorCodes,
+        pages: Option<Vec<RowSelector>>,
+        selector: &mut Selector<'_>,
+        survivors: &mut Survivors,
+        tally: &mut Tally,
+    ) -> Result<BooleanBuffer, SourceError> {
+        let first = self.group.first_row();
+        let name = self.request.lead()[1];
+        let group_rows = behaviors.codes.len();
+        let mut keep = BooleanBufferBuilder::new(group_rows);
+        let mut runs = pages.clone().unwrap_or_else(|| vec![RowSelector::select(group_rows)]);
+        tally.rows_skipped += runs.iter().filter(|run| run.skip).map(|run| run.row_count as u64).sum::<u64>();
+        if runs.iter().all(|run| run.skip) {
+            return Ok(BooleanBuffer::new_unset(group_rows));
+        }
+        let batches: Box<dyn Iterator<Item = Result<ArrayRef, arrow::error::ArrowError>>> = match self.group.data.constant(name) {
+            Some(constant) => Box::new(std::iter::once(Ok(constant.column(group_rows)))),
+            None => Box::new(
+                self.group
+                    .columns(&[name], pages.map(RowSelection::from), BATCH_ROWS, tally)?
+                    .map(|batch| batch.map(|batch| batch.column(0).clone())),
+            ),
+        };
+        let (mut row, mut run) = (0, 0);
+        for time in batches {
+            let time = time.map_err(|error| self.group.malformed(error))?;
+            let mut taken = 0;
+            // A batch may span several selected runs of pages.
+            while taken < time.len() {
+                while runs[run].skip || runs[run].row_count == 0 {
+                    keep.append_n(runs[run].row_count, false);
+                    row += runs[run].row_count;
+                    run += 1;
+                }
+                let count = (time.len() - taken).min(runs[run].row_count);
+                let part = time.slice(taken, count);
+                let stretch = Stretch {
+                    place: &self.group.data.name,
+                    first_row: first + row as u64,
+                    behaviors,
+                    range: row..row + count,
+                };
+                keep.append_buffer(&selector.select(&stretch, &part, survivors, tally)?);
+                runs[run].row_count -= count;
+                row += count;
+                taken += count;
+            }
+        }
+        let passed = runs[run.min(runs.len() - 1)..]
+            .iter()
+            .filter(|run| run.skip)
+            .map(|run| run.row_count)
+            .sum::<usize>();
+        if keep.len() + passed != group_rows {
+            return Err(self.group.malformed("the time and behavior columns have different numbers of rows"));
+        }
+        keep.append_n(passed, false);
+        Ok(keep.finish())
+    }
+
+    fn hand_over(&self, keep: BooleanBuffer, survivors: &Survivors, sink: &mut dyn Sink, tally: &mut Tally) -> Result<(), SourceError> {
+        if survivors.len() == 0 {
+            return Ok(());
+        }
+        let wanted: Vec<&str> = self
+            .request
+            .columns
+            .iter()
+            .map(String::as_str)
+            .filter(|name| self.group.in_file(name))
+            .collect();
+        let mut given = 0;
+        if wanted.is_empty() {
+            return survivors.give(
+                0,
+                &self.group.data.name,
+                &self.group.complete(&self.request.columns, None, survivors.len())?,
+                sink,
+                tally,
+            );
+        }
+        let all = survivors.len() == keep.len();
+        let batch_rows = if survivors.len() > keep.len() / MANY {
+            BATCH_ROWS
+        } else {
+            SELECTED_ROWS
+        };
+        let selection = (!all).then(|| RowSelection::from_boolean_buffer(keep));
+        for batch in self.group.columns(&wanted, selection, batch_rows, tally)? {
+            let batch = batch.map_err(|error| self.group.malformed(error))?;
+            let rows = batch.num_rows();
+            survivors.give(
+                given,
+                &self.group.data.name,
+                &self.group.complete(&self.request.columns, Some(&batch), rows)?,
+                sink,
+                tally,
+            )?;
+            given += rows;
+        }
+        if given != survivors.len() {
+            return Err(self.group.malformed("columns have different numbers of rows"));
+        }
+        Ok(())
+    }
+
+    /// Pages whose latest time is before anything their own behaviors can still count for are not read.
+    fn pages_to_read(&self, latest: &LatestDays, codes: &[BehaviorCode], selector: &Selector<'_>) -> Option<Vec<RowSelector>> {
+        let outdated = |latest: i32, codes: &[BehaviorCode]| selector.may_skip(latest) && latest < selector.earliest(codes);
+        if latest.group.is_some_and(|latest| outdated(latest, codes)) {
+            return Some(vec![RowSelector::skip(codes.len())]);
+        }
+        let mut row = 0;
+        let runs: Vec<RowSelector> = latest
+            .pages
+            .iter()
+            .map(|&(rows, latest)| {
+                let skip = latest.is_some_and(|latest| outdated(latest, &codes[row..row + rows]));
+                row += rows;
+                if skip { RowSelector::skip(rows) } else { RowSelector::select(rows) }
+            })
+            .collect();
+        (row == codes.len() && runs.iter().any(|run| run.skip)).then_some(runs)
+    }
+
+    /// What statistics say about the times of the group and of its pages.
+    fn latest_days(&self) -> LatestDays {
+        self.read_statistics().unwrap_or_default()
+    }
+
+    fn read_statistics(&self) -> Option<LatestDays> {
+        let metadata = self.group.open.metadata.metadata();
+        let group = metadata.row_group(self.group.number);
+        let converter = StatisticsConverter::try_new(
+            self.request.lead()[1],
+            self.group.open.metadata.schema(),
+            self.group.open.metadata.parquet_schema(),
+        )
+        .ok()?;
+        let day = |bounds: &ArrayRef, at: usize| {
+            if matches!(bounds.data_type(), DataType::Utf8 | DataType::Utf8View | DataType::Dictionary(_, _)) || bounds.is_null(at) {
+                return None;
+            }
+            let column = TimeColumn::new(bounds, self.request.schema.time_unit(), &self.request.zone)?;
+            column.kind().resolve(column.raw()[at], &self.request.zone).map(|(_, day)| day)
+        };
+        let no_nulls = |counts: &UInt64Array, at: usize| counts.is_valid(at) && counts.value(at) == 0;
+        let group_nulls = converter.row_group_null_counts([group]).ok()?;
+        let settled = no_nulls(&group_nulls, 0);
+        let (mins, maxes) = (converter.row_group_mins([group]).ok()?, converter.row_group_maxes([group]).ok()?);
+        // A fall-back change at midnight can give an earlier instant the later day, so a day of slack is kept at both ends.
+        let latest_of = |bounds: &ArrayRef, at: usize| day(bounds, at).map(|day| day + 1);
+        let mut statistics = LatestDays {
+            group: latest_of(&maxes, 0).filter(|_| settled),
+            first: day(&mins, 0).map(|day| day - 1).filter(|_| settled),
+            pages: Vec::new(),
+        };
+        let _ = self.page_statistics(&converter, &latest_of, &mut statistics);
+        Some(statistics)
+    }
+
+    fn page_statistics(
+        &self,
+        converter: &StatisticsConverter<'_>,
+        latest_of: &dyn Fn(&ArrayRef, usize) -> Option<i32>,
+        statistics: &mut LatestDays,
+    ) -> Option<()> {
+        let metadata = self.group.open.metadata.metadata();
+        let (columns, offsets) = (metadata.column_index()?, metadata.offset_index()?);
+        let groups = [self.group.number];
+        let rows = converter.data_page_row_counts(offsets, metadata.row_groups(), &groups).ok()??;
+        let maxes = converter.data_page_maxes(columns, offsets, &groups).ok()?;
+        let nulls = converter.data_page_null_counts(columns, offsets, &groups).ok()?;
+        if rows.len() != maxes.len() || rows.len() != nulls.len() {
+            return None;
+        }
+        let page = |at: usize| {
+            (
+                rows.value(at) as usize,
+                latest_of(&maxes, at).filter(|_| nulls.is_valid(at) && nulls.value(at) == 0),
+            )
+        };
+        statistics.pages = (0..rows.len()).map(page).collect();
+        Some(())
+    }
+}
+
+/// The latest day of a row group and of each of its pages, where statistics say it and no time is null.
+#[derive(Debug, Default)]
+struct LatestDays {
+    group: Option<i32>,
+    first: Option<i32>,
+    /// Rows of each page with the latest day among them.
+    pages: Vec<(usize, Option<i32>)>,
+}
+
+impl LatestDays {
+    fn starts_after(&self, last_day: i32) -> bool {
+        self.first.is_some_and(|first| first > last_day)
+    }
+}
