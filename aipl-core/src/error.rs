@@ -29,13 +29,22 @@ pub enum Error {
     Rejected(ScanError),
     /// Audiences that do not belong together, or are damaged.
     #[error(transparent)]
-    Audience(#[from] AudienceError),
+    Audience(AudienceError),
     /// Identities cannot be resolved or used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The caller asked to stop.
     #[error("canceled")]
     Canceled,
+}
+
+impl From<AudienceError> for Error {
+    fn from(error: AudienceError) -> Self {
+        match error {
+            AudienceError::Identity(error) => Error::Identity(error),
+            other => Error::Audience(other),
+        }
+    }
 }
 
 impl From<SchemaError> for Error {

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use crate::ids::{PyId, id_object};
-use crate::runtime::guarded;
+use crate::runtime::{detached, guarded};
 use crate::table::PyTable;
 
 /// The consumers of one answer.
@@ -208,6 +208,26 @@ impl PyAudience {
             list.append(id_object(py, id)?)?;
         }
         Ok(list)
+    }
+
+    /// All values of an id type behind the persons, in order.
+    fn ids_of_type(&self, py: Python<'_>, id_type: &str) -> PyResult<Vec<String>> {
+        detached(py, None, |runtime| runtime.run(|| self.inner.ids_of_type(id_type)).map_err(Error::from))
+    }
+
+    /// The consumers of values of an id type, and what became of the values as JSON.
+    #[staticmethod]
+    fn of_type(py: Python<'_>, values: Vec<Option<PyId>>, universe: &PyUniverse, id_type: &str, made: &str) -> PyResult<(Self, String)> {
+        let text = |value: PyId| IdValue::from(value).to_string();
+        let values: Vec<Option<String>> = values.into_iter().map(|value| value.map(text)).collect();
+        let given = values.iter().map(Option::as_deref);
+        let (audience, found) = guarded(py, || Audience::of_type(&universe.inner, id_type, given, made))?;
+        let matched = &found.found;
+        let report = serde_json::json!({
+            "values": matched.values, "blank": matched.blank, "malformed": matched.malformed, "distinct": matched.distinct,
+            "matched": matched.matched, "unmatched": matched.unmatched, "persons": matched.persons.len(), "outside": found.outside,
+        });
+        Ok((PyAudience::new(audience), report.to_string()))
     }
 
     /// One column `consumer`, in order.

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use aipl_core::Error;
 use aipl_core::audience::AudienceError;
 use aipl_core::event::SchemaError;
+use aipl_core::identity::IdentityError;
 use aipl_core::model::ModelError;
 use aipl_core::source::SourceError;
 use pyo3::exceptions::PyKeyboardInterrupt;
@@ -49,6 +50,13 @@ pub fn refusal(py: Python<'_>, error: &Error) -> PyErr {
         Error::Schema(_) => ("SchemaError", error.to_string()),
         Error::Parameter(_) | Error::Model(ModelError::UnknownStage { .. }) => ("ParameterError", error.to_string()),
         Error::Model(_) => ("ModelError", error.to_string()),
+        Error::Identity(IdentityError::Parameter { .. } | IdentityError::UnknownIdType { .. } | IdentityError::HashMismatch { .. }) => {
+            ("ParameterError", error.to_string())
+        }
+        Error::Identity(IdentityError::NoIdColumns { .. }) => ("ColumnNotFoundError", error.to_string()),
+        Error::Identity(IdentityError::ColumnType { .. }) => ("SchemaError", error.to_string()),
+        Error::Identity(IdentityError::File { .. } | IdentityError::Malformed { .. }) => ("SourceError", error.to_string()),
+        Error::Identity(_) => ("IdentityError", error.to_string()),
         Error::Source(_) => ("SourceError", error.to_string()),
         Error::Rejected(_) => ("RejectedRowsError", error.to_string()),
         Error::Audience(AudienceError::UniverseMismatch { .. }) => ("UniverseMismatchError", error.to_string()),

@@ -10,6 +10,7 @@ use aipl_core::source::{Events, OnError, SourceError, StateColumns, StateTable};
 use arrow::error::ArrowError;
 use pyo3::prelude::*;
 
+use crate::identity::{PyIdentityMap, with_identity};
 use crate::runtime::{detached, guarded};
 use crate::schema::PySchema;
 use crate::stream;
@@ -116,6 +117,18 @@ impl PyEvents {
         Ok(PyEvents { inner })
     }
 
+    #[pyo3(signature = (people, id_type, column, reject))]
+    fn with_identity(
+        &self,
+        py: Python<'_>,
+        people: &PyIdentityMap,
+        id_type: Option<String>,
+        column: Option<String>,
+        reject: bool,
+    ) -> PyResult<Self> {
+        guarded(py, || with_identity(self, people, id_type, column, reject))
+    }
+
     /// Checks every row; the report as JSON.
     #[pyo3(signature = (progress=None))]
     fn validate(&self, py: Python<'_>, progress: Option<Py<PyAny>>) -> PyResult<String> {
@@ -150,6 +163,12 @@ impl PyEvents {
     #[getter]
     fn tz(&self) -> String {
         self.inner.zone().name().to_owned()
+    }
+
+    /// How consumers are seen, in words, if through a map.
+    #[getter]
+    fn identity(&self) -> Option<String> {
+        self.inner.people().map(|people| people.recipe())
     }
 
     #[getter]

@@ -7,6 +7,7 @@ mod audience;
 mod errors;
 mod events;
 mod flow;
+mod identity;
 mod ids;
 mod log;
 mod model;
@@ -34,6 +35,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<audience::PyAudience>()?;
     module.add_class::<audience::PyUniverse>()?;
     module.add_class::<table::PyTable>()?;
+    module.add_class::<identity::PyIdentityMap>()?;
+    module.add_class::<identity::PyRows>()?;
+    module.add_function(wrap_pyfunction!(identity::connected_components, module)?)?;
     module.add_function(wrap_pyfunction!(over_time::py_trend, module)?)?;
     module.add_function(wrap_pyfunction!(over_time::py_flow_triangle, module)?)?;
     module.add_function(wrap_pyfunction!(over_time::py_history, module)?)?;
@@ -47,12 +51,15 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "EventLog",
         "Events",
         "Flow",
+        "IdentityMap",
+        "Rows",
         "Schema",
         "Snapshot",
         "StageModel",
         "Table",
         "Universe",
         "__version__",
+        "connected_components",
         "flow_triangle",
         "history",
         "num_threads",

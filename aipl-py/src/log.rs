@@ -1,7 +1,7 @@
 //! `EventLog` of the core, and what questions can be asked of: events or a log.
 
 use aipl_core::Error;
-use aipl_core::analyses::Report;
+use aipl_core::analyses::{IdentityCounts, Report};
 use aipl_core::timeline::{EventLog, Timelines};
 use pyo3::prelude::*;
 
@@ -58,6 +58,7 @@ impl PyEventLog {
             notes: Vec::new(),
             elapsed,
             threads,
+            identity: IdentityCounts::of(self.inner.universe()),
         };
         report.to_json().to_string()
     }

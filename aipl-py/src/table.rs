@@ -25,20 +25,26 @@ pub struct PyTable {
     rows: Rows,
 }
 
+/// Opens a stream from its start.
+type Open = Box<dyn Fn(Python<'_>) -> PyResult<Reader> + Send + Sync>;
+
 enum Rows {
     Batch(RecordBatch),
-    Labels {
-        snapshot: Box<Snapshot>,
-        scope: Option<ScopeValue>,
-        count: usize,
-        schema: SchemaRef,
-    },
+    /// Made batch by batch while it is read.
+    Stream { schema: SchemaRef, count: usize, open: Open },
 }
 
 impl PyTable {
     /// A table in memory.
     pub fn of_batch(batch: RecordBatch) -> Self {
         PyTable { rows: Rows::Batch(batch) }
+    }
+
+    /// A table that is made while it is read, with the number of its rows.
+    pub fn of_stream(schema: SchemaRef, count: usize, open: Open) -> Self {
+        PyTable {
+            rows: Rows::Stream { schema, count, open },
+        }
     }
 
     /// The labels of a snapshot, of all scopes or one.
@@ -48,31 +54,26 @@ impl PyTable {
             let schema = snapshot.labels(scope.as_ref(), runtime)?.schema();
             Ok::<_, Error>((count, schema))
         })?;
-        let count = usize::try_from(count).unwrap_or_default();
-        Ok(PyTable {
-            rows: Rows::Labels {
-                snapshot: Box::new(snapshot.clone()),
-                scope,
-                count,
-                schema,
-            },
-        })
+        let snapshot = snapshot.clone();
+        let open = move |py: Python<'_>| {
+            let labels = detached(py, None, |runtime| snapshot.labels(scope.as_ref(), runtime).map_err(Error::from))?;
+            Ok(Box::new(labels) as Reader)
+        };
+        Ok(PyTable::of_stream(schema, usize::try_from(count).unwrap_or_default(), Box::new(open)))
     }
 
     fn schema(&self) -> SchemaRef {
         match &self.rows {
             Rows::Batch(batch) => batch.schema(),
-            Rows::Labels { schema, .. } => schema.clone(),
+            Rows::Stream { schema, .. } => schema.clone(),
         }
     }
 
     fn reader(&self, py: Python<'_>) -> PyResult<Reader> {
-        Ok(match &self.rows {
-            Rows::Batch(batch) => Box::new(RecordBatchIterator::new([Ok(batch.clone())], batch.schema())),
-            Rows::Labels { snapshot, scope, .. } => Box::new(detached(py, None, |runtime| {
-                snapshot.labels(scope.as_ref(), runtime).map_err(Error::from)
-            })?),
-        })
+        match &self.rows {
+            Rows::Batch(batch) => Ok(Box::new(RecordBatchIterator::new([Ok(batch.clone())], batch.schema()))),
+            Rows::Stream { open, .. } => open(py),
+        }
     }
 }
 
@@ -85,7 +86,8 @@ impl PyTable {
         requested_schema: Option<Bound<'py, PyCapsule>>,
     ) -> PyArrowResult<Bound<'py, PyCapsule>> {
         let reader = self.reader(py)?;
-        let field = Field::new_struct("", self.schema().fields().clone(), false);
+        let schema = self.schema();
+        let field = Field::new_struct("", schema.fields().clone(), false).with_metadata(schema.metadata().clone());
         let arrays = Caught(reader).map(|batch| batch.map(|batch| Arc::new(StructArray::from(batch)) as ArrayRef));
         to_stream_pycapsule(py, Box::new(ArrayIterator::new(arrays, Arc::new(field))), requested_schema)
     }
@@ -97,7 +99,7 @@ impl PyTable {
     fn __len__(&self) -> usize {
         match &self.rows {
             Rows::Batch(batch) => batch.num_rows(),
-            Rows::Labels { count, .. } => *count,
+            Rows::Stream { count, .. } => *count,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use aipl_core::base::Zone;
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType, UInt64Type};
+use arrow::datatypes::{DataType, Date32Type, Decimal128Type, Float64Type, Int64Type, TimestampMicrosecondType, UInt32Type, UInt64Type};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
@@ -34,6 +34,7 @@ pub fn append(list: &Bound<'_, PyList>, column: &ArrayRef) -> PyResult<()> {
             push_made(list, text, |text| decimal.call1((text,)))
         }
         DataType::UInt64 => push(list, column.as_primitive::<UInt64Type>().iter()),
+        DataType::UInt32 => push(list, column.as_primitive::<UInt32Type>().iter()),
         other => match column.as_string_opt::<i32>() {
             Some(texts) => push(list, texts.iter()),
             None => Err(PyTypeError::new_err(format!(

@@ -8,13 +8,14 @@ as audiences. Everything runs in this process; nothing is sent anywhere.
 ['u5']
 """
 
-from aipl._audience import Audience, Universe
+from aipl._audience import Audience, MatchReport, Universe
 from aipl._core import __version__
 from aipl._errors import (
     AiplError,
     AudienceError,
     ColumnNotFoundError,
     CorruptStoreError,
+    IdentityError,
     InternalError,
     ModelError,
     ParameterError,
@@ -27,6 +28,7 @@ from aipl._errors import (
 )
 from aipl._events import Events, from_arrow, scan_csv, scan_ipc, scan_parquet
 from aipl._flow import Flow, flow, flow_triangle
+from aipl._identity import IdentityMap, IdType, connected_components, resolve_identities
 from aipl._log import EventLog
 from aipl._model import StageModel
 from aipl._over_time import Timeline, history, timeline, transition_drivers, trend
@@ -46,7 +48,11 @@ __all__ = [
     "EventSchema",
     "Events",
     "Flow",
+    "IdType",
+    "IdentityError",
+    "IdentityMap",
     "InternalError",
+    "MatchReport",
     "ModelError",
     "ParameterError",
     "RejectedRowsError",
@@ -62,11 +68,13 @@ __all__ = [
     "Universe",
     "UniverseMismatchError",
     "__version__",
+    "connected_components",
     "flow",
     "flow_triangle",
     "from_arrow",
     "history",
     "num_threads",
+    "resolve_identities",
     "scan_csv",
     "scan_ipc",
     "scan_parquet",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, overload
 
 from aipl import _core
-from aipl._arguments import Id, count, identifier, type_error
+from aipl._arguments import Id, count, identifier, text, type_error
 from aipl._errors import ParameterError
 
 if TYPE_CHECKING:
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from aipl._log import EventLog as _EventLog
     from aipl._snapshot import Snapshot as _Snapshot
 
-__all__ = ["Audience", "Universe"]
+__all__ = ["Audience", "MatchReport", "Universe"]
 
 
 class Universe:
@@ -85,6 +87,51 @@ def _universe(data: bytes) -> Universe:
     return Universe(_core.Universe.from_bytes(data))
 
 
+@dataclass(frozen=True)
+class MatchReport:
+    """What became of the values that an audience was made of.
+
+    Attributes
+    ----------
+    values : int
+        Values given.
+    blank, malformed : int
+        Of these, values that are nothing, and values that have not the form of their id type.
+    distinct : int
+        Different values of the right form.
+    matched : int
+        Of the different values, those that belong to a person.
+    unmatched : list[str]
+        The others, in order.
+    persons : int
+        Different persons found.
+    outside : int
+        Of these, persons who are not in the universe: they have no event in it.
+
+    Examples
+    --------
+    >>> people = aipl.resolve_identities(pyarrow.table({"phone": ["13912345679"], "taobao": ["u3"]}), ["phone", "taobao"])
+    >>> snap = aipl.snapshot(events.with_identity(people, id_type="taobao"), model, as_of="2024-06-30")
+    >>> uploaded, match = aipl.Audience.from_ids(["+86 139-1234-5679", "13712345670", ""], snap, id_type="phone")
+    >>> uploaded.ids(id_type="taobao"), match.matched, match.unmatched, match.blank
+    (['u3'], 1, ['13712345670'], 1)
+    """
+
+    values: int
+    blank: int
+    malformed: int
+    distinct: int
+    matched: int
+    unmatched: list[str]
+    persons: int
+    outside: int
+
+    @property
+    def match_rate(self) -> float | None:
+        """`matched` over `distinct`; None if there is nothing to match."""
+        return self.matched / self.distinct if self.distinct else None
+
+
 class Audience:
     """An immutable set of consumers.
 
@@ -143,14 +190,41 @@ class Audience:
         known = None if universe is None else _known(universe)
         return Audience(_core.Audience.from_bytes(bytes(data), None if known is None else known._inner), known)
 
+    @overload
     @staticmethod
-    def from_ids(ids: Iterable[Id], universe: Universe | _Snapshot | _Flow | _EventLog | Audience) -> Audience:
+    def from_ids(
+        ids: Iterable[Id], universe: Universe | _Snapshot | _Flow | _EventLog | Audience, *, id_type: None = None
+    ) -> Audience: ...
+
+    @overload
+    @staticmethod
+    def from_ids(
+        ids: Iterable[Id | None], universe: Universe | _Snapshot | _Flow | _EventLog | Audience, *, id_type: str
+    ) -> tuple[Audience, MatchReport]: ...
+
+    @staticmethod
+    def from_ids(
+        ids: Iterable[Id | None], universe: Universe | _Snapshot | _Flow | _EventLog | Audience, *, id_type: str | None = None
+    ) -> Audience | tuple[Audience, MatchReport]:
         """The consumers of a universe that have these ids; ids that are not in it are left out.
+
+        Parameters
+        ----------
+        ids : list of str or int
+            Consumers' ids; with `id_type` the values of any id type, in whatever form they are written, and None for nothing.
+        universe : Universe, or Snapshot, Flow, EventLog or Audience
+            Whose consumers.
+        id_type : str, optional
+            An id type of the identity map that the events were seen through. Then a `MatchReport` comes with the audience.
 
         Raises
         ------
         TypeError
             If an id is neither `str` nor `int`.
+        AudienceError
+            If there is an `id_type`, and consumers are not persons of an identity map.
+        ParameterError
+            If the map has no such id type.
 
         Examples
         --------
@@ -161,6 +235,11 @@ class Audience:
         if isinstance(ids, str) or not isinstance(ids, Iterable):
             raise type_error("ids", "a list of str or int", ids)
         known = _known(universe)
+        if id_type is not None:
+            values = [None if value is None else identifier(f"ids[{at}]", value) for at, value in enumerate(ids)]
+            made = f"{len(values):,} given values of {text('id_type', id_type)}"
+            inner, report = _core.Audience.of_type(values, known._inner, id_type, made)
+            return Audience(inner, known), MatchReport(**json.loads(report))
         given = [identifier(f"ids[{at}]", value) for at, value in enumerate(ids)]
         return Audience(_core.Audience.from_ids(given, known._inner, f"{len(given):,} given ids"), known)
 
@@ -179,15 +258,24 @@ class Audience:
         """Bytes of the set in memory; the universe is shared and not counted."""
         return self._inner.nbytes
 
-    def ids(self) -> list[Any]:
+    def ids(self, *, id_type: str | None = None) -> list[Any]:
         """Ids of the consumers, `str` or `int` as they came in, in order (integers by value, text by bytes).
+
+        Parameters
+        ----------
+        id_type : str, optional
+            Where the events were seen through an identity map: all values of this id type that the persons have, each once, in order
+            and in their one form. A person may have several, or none.
 
         Raises
         ------
         AudienceError
-            If the audience was read without its universe.
+            If the audience was read without its universe; with `id_type`, if consumers are not persons of an identity map. A
+            pickled universe does not bring its map along.
+        ParameterError
+            If the map has no such id type.
         """
-        return self._inner.ids()
+        return self._inner.ids() if id_type is None else self._inner.ids_of_type(text("id_type", id_type))
 
     def sample(self, n: int, seed: int = 0) -> Audience:
         """`n` consumers drawn without replacement, or all if there are no more.

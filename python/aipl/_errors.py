@@ -7,6 +7,7 @@ __all__ = [
     "AudienceError",
     "ColumnNotFoundError",
     "CorruptStoreError",
+    "IdentityError",
     "InternalError",
     "ModelError",
     "ParameterError",
@@ -33,6 +34,10 @@ class ColumnNotFoundError(SchemaError, KeyError):
     def __str__(self) -> str:
         # A KeyError shows the repr of its argument, which is right for a key and wrong for a sentence.
         return str(self.args[0]) if len(self.args) == 1 else Exception.__str__(self)
+
+
+class IdentityError(AiplError):
+    """An identity map that cannot do what is asked: an identifier or person that it does not know, two that no row links."""
 
 
 class ParameterError(AiplError, ValueError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aipl import _core
 from aipl._arguments import choice, one_byte, paths, text, type_error
@@ -12,6 +12,9 @@ from aipl._errors import ParameterError
 from aipl._log import EventLog
 from aipl._report import Report, account
 from aipl._schema import EventSchema
+
+if TYPE_CHECKING:
+    from aipl._identity import IdentityMap
 
 __all__ = ["Events", "from_arrow", "scan_csv", "scan_ipc", "scan_parquet"]
 
@@ -124,6 +127,68 @@ class Events:
         )
         return Events(inner, self._schema, self._on_error)
 
+    def with_identity(
+        self,
+        people: IdentityMap,
+        *,
+        id_type: str | None = None,
+        id_type_column: str | None = None,
+        unknown: str = "keep",
+    ) -> Events:
+        """The same events with persons for consumers: every analysis then counts people, and audiences know all their accounts.
+
+        Consumers of the answers are persons' numbers (int64). Everything is worked out from the events of all accounts of a person
+        together; stored labels are never joined. Consumers of `with_states` are seen through the map as well.
+
+        Parameters
+        ----------
+        people : IdentityMap
+            Who is who.
+        id_type : str
+            The id type of the consumer column, or
+        id_type_column : str
+            the column of the source that names each row's id type, where rows mix them.
+        unknown : {"keep", "reject"}
+            Whether a consumer that the map does not know (or that belongs to nobody, as a shared device) is a person of its own, or
+            its rows are rejected as `unknown_person`.
+
+        Raises
+        ------
+        ParameterError
+            If not exactly one of `id_type` and `id_type_column` is given, or the map has no such type.
+        ColumnNotFoundError
+            If there is no such column.
+
+        Notes
+        -----
+        Definition: the docs page "Identity". `report["identity"]` of every answer tells `accounts`, `unknown_accounts`, `persons` and
+        `accounts_per_person`. A consumer argument, as of `history`, is a person: `people.lookup(...)`.
+
+        Examples
+        --------
+        >>> rows = pyarrow.table({"phone": ["13912345679", "13912345679"], "taobao": ["u3", "u4"]})
+        >>> people = aipl.resolve_identities(rows, ["phone", "taobao"])
+        >>> snap = aipl.snapshot(events.with_identity(people, id_type="taobao"), model, as_of="2024-06-30")
+        >>> buyers = snap.audience("acme", "loyalty")
+        >>> buyers.ids(id_type="taobao"), buyers.ids(id_type="phone")
+        (['u3', 'u4', 'u5'], ['13912345679'])
+        >>> snap.report["identity"]
+        {'accounts': 5, 'unknown_accounts': 3, 'persons': 4, 'accounts_per_person': 1.25}
+        """
+        from aipl._identity import IdentityMap
+
+        if not isinstance(people, IdentityMap):
+            raise type_error("people", "an IdentityMap", people)
+        if (id_type is None) == (id_type_column is None):
+            raise ParameterError("id_type: pass either id_type= or id_type_column=")
+        inner = self._inner.with_identity(
+            people._inner,
+            None if id_type is None else text("id_type", id_type),
+            None if id_type_column is None else text("id_type_column", id_type_column),
+            choice("unknown", unknown, ("keep", "reject")) == "reject",
+        )
+        return Events(inner, self._schema, self._on_error)
+
     def load(self, columns: Iterable[str] | None = None, *, progress: Progress | None = None) -> EventLog:
         """Read all events into memory, for any number of questions.
 
@@ -164,7 +229,7 @@ class Events:
         if columns is not None and not isinstance(columns, Iterable):
             raise type_error("columns", "a list of fields", columns)
         wanted = None if columns is None else [text(f"columns[{at}]", item) for at, item in enumerate(columns)]
-        inner = _core.EventLog.load(self._inner, wanted, _callable(progress))
+        inner = _core.EventLog.load(self._inner, wanted, checked_progress(progress))
         return EventLog(inner, self._schema, account(inner.report()))
 
     def validate(self, *, progress: Progress | None = None) -> Report:
@@ -194,7 +259,7 @@ class Events:
         >>> report.rows_total, report.rows_kept, report.rows_rejected
         (6, 6, 0)
         """
-        return account(self._inner.validate(_callable(progress)))
+        return account(self._inner.validate(checked_progress(progress)))
 
     def __repr__(self) -> str:
         rows = self._inner.rows
@@ -203,13 +268,15 @@ class Events:
             parts.append(f"{rows:,} rows")
         if self._inner.state_periods:
             parts.append(f"{self._inner.state_periods:,} states")
+        if self._inner.identity:
+            parts.append("persons")
         parts.append(f"tz={self.tz!r}")
         if self._on_error != "reject":
             parts.append(f"on_error={self._on_error!r}")
         return f"Events({', '.join(parts)})"
 
 
-def _callable(progress: Progress | None) -> Progress | None:
+def checked_progress(progress: Progress | None) -> Progress | None:
     if progress is not None and not callable(progress):
         raise type_error("progress", "a callable", progress)
     return progress
@@ -233,6 +300,15 @@ def _exported(name: str, data: object) -> None:
 
 def _kinds(data: object) -> set[tuple[str, str]]:
     return {(kind.__module__.partition(".")[0], kind.__name__) for kind in type(data).__mro__}
+
+
+def arrow_place(name: str, data: object) -> tuple[str, int | None, bool]:
+    """What to call an object that exports an Arrow stream, its rows where that is known, and whether it can export again."""
+    _exported(name, data)
+    kinds = _kinds(data)
+    rows = len(data) if kinds & {("aipl", "Table")} else getattr(data, "num_rows", None) if kinds & _TABLES else None  # type: ignore[arg-type]
+    kind = type(data)
+    return f"{kind.__module__.partition('.')[0].lstrip('_')}.{kind.__name__}", rows, bool(kinds & _AGAIN)
 
 
 def scan_parquet(path: Paths, schema: EventSchema, *, tz: str, on_error: str = "reject") -> Events:
@@ -373,10 +449,5 @@ def from_arrow(data: Any, schema: EventSchema, *, tz: str, on_error: str = "reje
     [5, 5]
     """
     checked, zone, raises = _schema(schema), text("tz", tz), _raises(on_error)
-    _exported("data", data)
-    kinds = _kinds(data)
-    rows = len(data) if kinds & {("aipl", "Table")} else getattr(data, "num_rows", None) if kinds & _TABLES else None
-    kind = type(data)
-    place = f"{kind.__module__.partition('.')[0].lstrip('_')}.{kind.__name__}"
-    inner = _core.Events.from_arrow(data, place, rows, bool(kinds & _AGAIN), checked._inner, zone, raises)
+    inner = _core.Events.from_arrow(data, *arrow_place("data", data), checked._inner, zone, raises)
     return Events(inner, checked, on_error)

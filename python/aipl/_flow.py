@@ -14,7 +14,7 @@ from aipl import _question as question
 from aipl._arguments import Scope
 from aipl._audience import Audience, Universe
 from aipl._errors import ParameterError
-from aipl._events import Progress, _callable
+from aipl._events import Progress, checked_progress
 from aipl._model import StageModel
 from aipl._question import Source
 from aipl._report import Report, account
@@ -329,7 +329,7 @@ def flow(
     mode = check.choice("mode", mode, ("endpoint", "peak"))
     limit = question.audience("within", within)
     inner = _core.Flow.follow(
-        source._inner, model._inner, *days, scopes, single, limit, mode, _callable(progress)
+        source._inner, model._inner, *days, scopes, single, limit, mode, checked_progress(progress)
     )
     return Flow(inner, model, days, mode, account(inner.report()))
 
@@ -378,6 +378,6 @@ def flow_triangle(
     scopes, single = question.one_or_more(scope)
     limit = question.audience("within", within)
     inner, report, recipe = _core.flow_triangle(
-        source._inner, model._inner, listed, scopes, single, limit, _callable(progress)
+        source._inner, model._inner, listed, scopes, single, limit, checked_progress(progress)
     )
     return Table(inner, account(report), json.loads(recipe))

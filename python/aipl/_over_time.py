@@ -13,7 +13,7 @@ from aipl import _core
 from aipl import _question as question
 from aipl._arguments import Id, Scope
 from aipl._audience import Audience
-from aipl._events import Events, Progress, _callable
+from aipl._events import Events, Progress, checked_progress
 from aipl._model import StageModel
 from aipl._question import Source
 from aipl._report import Report, account
@@ -86,7 +86,7 @@ def trend(
         check.scopes("scopes", scopes),
         check.choice("step", step, ("day", "week", "month")),
         check.choice("measure", measure, ("stock", "entries", "exits", "union")),
-        _callable(progress),
+        checked_progress(progress),
     )
     return Table(inner, account(report), json.loads(recipe))
 
@@ -128,7 +128,7 @@ def history(
     source, model = question.source(source), question.model(model)
     scopes, single = question.one_or_more(scope)
     inner, report, recipe = _core.history(
-        source._inner, model._inner, check.identifier("consumer", consumer), scopes, single, _callable(progress)
+        source._inner, model._inner, check.identifier("consumer", consumer), scopes, single, checked_progress(progress)
     )
     return Table(inner, account(report), json.loads(recipe))
 
@@ -195,7 +195,7 @@ def timeline(
     source = question.source(source)
     brand = None if scope is None else check.identifier("scope", scope)
     inner, report, recipe, acts = _core.timeline(
-        source._inner, check.identifier("consumer", consumer), brand, _callable(progress)
+        source._inner, check.identifier("consumer", consumer), brand, checked_progress(progress)
     )
     # A log warned when it was loaded.
     told = account(report, warn=isinstance(source, Events))
@@ -273,6 +273,6 @@ def transition_drivers(
         question.stages("to_stage", to_stage),
         check.text("by", by),
         limit,
-        _callable(progress),
+        checked_progress(progress),
     )
     return Table(inner, account(report, warn=isinstance(source, Events)), json.loads(recipe))

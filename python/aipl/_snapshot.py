@@ -13,7 +13,7 @@ from aipl import _arguments as check
 from aipl import _question as question
 from aipl._arguments import Scope
 from aipl._audience import Audience, Universe
-from aipl._events import Progress, _callable
+from aipl._events import Progress, checked_progress
 from aipl._model import StageModel
 from aipl._question import Source
 from aipl._report import Report, account
@@ -223,6 +223,6 @@ def snapshot(
     source, model = question.source(source), question.model(model)
     day = check.day("as_of", as_of)
     inner = _core.Snapshot.take(
-        source._inner, model._inner, day, check.scopes("scopes", scopes), _callable(progress)
+        source._inner, model._inner, day, check.scopes("scopes", scopes), checked_progress(progress)
     )
     return Snapshot(inner, model, day, account(inner.report()))

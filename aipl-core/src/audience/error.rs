@@ -1,5 +1,7 @@
 //! Refusals of the audience floor.
 
+use crate::identity::IdentityError;
+
 /// An operation on audiences that cannot be done.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AudienceError {
@@ -17,6 +19,12 @@ pub enum AudienceError {
         /// What is wrong with them.
         problem: String,
     },
+    /// Values of an id type were asked for, and consumers are not persons.
+    #[error("the consumers of this universe are no persons of an identity map: take it from events.with_identity(...)")]
+    NoIdentity,
+    /// The identity map refuses.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// Identifiers were asked of an audience that was read without its universe.
     #[error("this audience was read without its universe, so its identifiers are not known: pass universe= to from_bytes")]
     NoUniverse,

@@ -1,8 +1,10 @@
 //! Audiences: exact sets of consumers of one universe.
 
+pub mod accounts;
 pub mod error;
 pub mod portable;
 pub mod set;
 
+pub use accounts::Match;
 pub use error::AudienceError;
 pub use set::Audience;

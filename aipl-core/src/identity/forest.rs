@@ -113,20 +113,31 @@ impl Forest {
     }
 }
 
-/// The least node of the component of each of `nodes` nodes, where link `i` joins `left[i]` and `right[i]`. Works on the threads of
-/// the current pool and gives up (with an unfinished answer) once `stop` says so.
+/// Links between nodes: link `i` of a piece joins `left[i]` and `right[i]`.
+pub type Piece<'a> = (&'a [u32], &'a [u32]);
+
+/// The greatest node that links name.
+#[must_use]
+pub fn greatest(links: &[Piece<'_>]) -> Option<u32> {
+    let ends = links.par_iter().flat_map_iter(|(left, right)| [*left, *right]);
+    ends.flat_map(|ends| ends.par_chunks(CHUNK)).filter_map(|ends| ends.iter().max().copied()).max()
+}
+
+/// The least node of the component of each of `nodes` nodes. Works on the threads of the current pool and gives up (with an unfinished
+/// answer) once `stop` says so.
 ///
 /// ```
 /// use aipl_core::identity::components;
-/// assert_eq!(components(5, &[3, 1], &[4, 3], &|| false), [0, 1, 2, 1, 1]);
+/// assert_eq!(components(5, &[(&[3, 1], &[4, 3])], &|| false), [0, 1, 2, 1, 1]);
 /// ```
 ///
 /// # Panics
 /// A link names a node that is not below `nodes`.
 #[must_use]
-pub fn components(nodes: usize, left: &[u32], right: &[u32], stop: &(dyn Fn() -> bool + Sync)) -> Vec<u32> {
+pub fn components(nodes: usize, links: &[Piece<'_>], stop: &(dyn Fn() -> bool + Sync)) -> Vec<u32> {
     let forest = Forest::new(nodes);
-    left.par_chunks(CHUNK).zip(right.par_chunks(CHUNK)).for_each(|(left, right)| {
+    let chunks = links.par_iter().flat_map(|(left, right)| left.par_chunks(CHUNK).zip(right.par_chunks(CHUNK)));
+    chunks.for_each(|(left, right)| {
         if !stop() {
             forest.join_all(left.iter().copied().zip(right.iter().copied()));
         }
@@ -161,7 +172,7 @@ mod tests {
 
     fn joined(nodes: usize, links: &[(u32, u32)]) -> Vec<u32> {
         let (left, right): (Vec<u32>, Vec<u32>) = links.iter().copied().unzip();
-        components(nodes, &left, &right, &|| false)
+        components(nodes, &[(&left, &right)], &|| false)
     }
 
     proptest! {

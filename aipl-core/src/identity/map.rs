@@ -174,6 +174,14 @@ impl IdentityMap {
         self.inner.table.len()
     }
 
+    /// Different identifiers of each type.
+    #[must_use]
+    pub fn ids_by_type(&self) -> Vec<(String, u64)> {
+        let mut ids = vec![0u64; self.inner.types.len()];
+        self.inner.table.kinds().iter().for_each(|&kind| ids[usize::from(kind)] += 1);
+        self.inner.types.iter().map(|id_type| id_type.name.clone()).zip(ids).collect()
+    }
+
     /// The number of persons.
     #[must_use]
     pub fn len(&self) -> usize {

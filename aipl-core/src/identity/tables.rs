@@ -9,6 +9,7 @@ use arrow::error::ArrowError;
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
+use crate::event::Example;
 use crate::identity::IdentityError;
 use crate::identity::link::{Links, Refusal, each_asked, pair, stretches};
 use crate::identity::map::IdentityMap;
@@ -319,8 +320,7 @@ impl IdentityMap {
             .roots
             .iter()
             .for_each(|&root| *sizes.entry(members.of(root).len()).or_default() += 1);
-        let mut ids = vec![0u64; inner.types.len()];
-        inner.table.kinds().iter().for_each(|&kind| ids[usize::from(kind)] += 1);
+        let ids = self.ids_by_type();
         let mut out: BTreeMap<(u8, &str), u64> = BTreeMap::new();
         for (&id, refusal) in &inner.partition.out {
             *out.entry((inner.table.kinds()[id as usize], refusal.code())).or_default() += 1;
@@ -330,7 +330,7 @@ impl IdentityMap {
             let count = |reason: &str| out.get(&(kind, reason)).copied().unwrap_or(0);
             json!({
                 "id_type": id_type.name, "joining": id_type.joining, "single": id_type.single,
-                "hash": inner.hashes[place].map(|hash| hash.to_string()), "ids": ids[place], "blank": inner.blanks[place],
+                "hash": inner.hashes[place].map(|hash| hash.to_string()), "ids": ids[place].1, "blank": inner.blanks[place],
                 "ignored": count("ignored"), "blocked": count("blocked"), "shared": count("shared"),
             })
         };
@@ -340,6 +340,8 @@ impl IdentityMap {
             .iter()
             .map(|(reason, count)| (reason.code().to_owned(), json!(count)))
             .collect();
+        let example = |example: &Example| json!({"file": &*example.file, "row": example.row, "reason": example.reason.code(), "column": example.column, "detail": example.detail});
+        let examples: Vec<Value> = inner.tally.examples().map(example).collect();
         let persons = members.roots.len();
         json!({
             "rows": self.rows(), "batches": inner.batches.len(), "ids": inner.table.len(), "persons": persons,
@@ -347,7 +349,7 @@ impl IdentityMap {
             "largest": sizes.keys().next_back(),
             "sizes": sizes.iter().map(|(ids, persons)| json!({"ids": ids, "persons": persons})).collect::<Vec<_>>(),
             "id_types": (0u8..).zip(&inner.types).map(of_type).collect::<Vec<_>>(),
-            "rejected": rejected, "unlinked": inner.cuts.len(), "bytes": self.nbytes(),
+            "rejected": rejected, "examples": examples, "unlinked": inner.cuts.len(), "bytes": self.nbytes(),
         })
     }
 }

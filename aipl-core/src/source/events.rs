@@ -174,6 +174,12 @@ impl Events {
         &*self.source
     }
 
+    /// Where the events come from, to share.
+    #[must_use]
+    pub fn shared_source(&self) -> Arc<dyn Source> {
+        self.source.clone()
+    }
+
     /// The mapping of columns.
     #[must_use]
     pub fn schema(&self) -> &EventSchema {

@@ -38,7 +38,7 @@ impl Progress {
     }
 
     /// Begins a question: nothing done yet, nobody has asked to stop.
-    pub(crate) fn begin(&self, rows: u64) {
+    pub fn begin(&self, rows: u64) {
         self.rows_done.store(0, Ordering::Relaxed);
         self.canceled.store(false, Ordering::Relaxed);
         self.rows_total.store(rows, Ordering::Relaxed);
@@ -146,7 +146,7 @@ impl<'a> Runtime<'a> {
     }
 
     /// Runs `work` on the pool, where parallel iterators use the pool's threads, while the calling thread polls.
-    pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let finished = (Mutex::new(None), Condvar::new());
         self.pool.in_place_scope(|scope| {
             let finished = &finished;
