@@ -212,7 +212,9 @@ impl PyAudience {
 
     /// All values of an id type behind the persons, in order.
     fn ids_of_type(&self, py: Python<'_>, id_type: &str) -> PyResult<Vec<String>> {
-        detached(py, None, |runtime| runtime.run(|| self.inner.ids_of_type(id_type)).map_err(Error::from))
+        detached(py, None, |runtime| {
+            runtime.run(|| self.inner.ids_of_type(id_type)).map_err(Error::from)
+        })
     }
 
     /// The consumers of values of an id type, and what became of the values as JSON.

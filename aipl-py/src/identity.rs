@@ -129,7 +129,9 @@ impl PyIdentityMap {
     }
 
     fn block(&self, py: Python<'_>, id_type: &str, id: &str) -> PyResult<Self> {
-        let inner = detached(py, None, |runtime| block_identity(&self.inner, id_type, id, runtime).map_err(Error::from))?;
+        let inner = detached(py, None, |runtime| {
+            block_identity(&self.inner, id_type, id, runtime).map_err(Error::from)
+        })?;
         Ok(PyIdentityMap { inner })
     }
 
@@ -229,7 +231,8 @@ impl PyIdentityMap {
                 Ok(batch)
             };
             let progress = runtime.progress().clone();
-            let map = runtime.run(|| IdentityMap::from_observations(&schema, batches.into_iter().map(valid), &|| progress.is_canceled()))?;
+            let map =
+                runtime.run(|| IdentityMap::from_observations(&schema, batches.into_iter().map(valid), &|| progress.is_canceled()))?;
             Ok::<_, Error>(map)
         })?;
         Ok(PyIdentityMap { inner })
@@ -315,7 +318,10 @@ pub fn connected_components(py: Python<'_>, links: &Bound<'_, PyAny>, nodes: Opt
 fn labeled(reader: Box<dyn RecordBatchReader + Send>, nodes: Option<usize>, runtime: &Runtime<'_>) -> Result<Vec<u32>, Error> {
     let wrong = |problem: String| Error::Parameter(format!("links: {problem}"));
     if reader.schema().fields().len() != 2 {
-        return Err(wrong(format!("two columns of node numbers are needed, not {}", reader.schema().fields().len())));
+        return Err(wrong(format!(
+            "two columns of node numbers are needed, not {}",
+            reader.schema().fields().len()
+        )));
     }
     let mut ends: [Vec<ArrayRef>; 2] = [Vec::new(), Vec::new()];
     for batch in reader {
@@ -327,21 +333,30 @@ fn labeled(reader: Box<dyn RecordBatchReader + Send>, nodes: Option<usize>, runt
             column.to_data().validate_full().map_err(|error| wrong(error.to_string()))?;
             let numbers = cast(column, &DataType::UInt32).map_err(|error| wrong(error.to_string()))?;
             if numbers.null_count() > 0 {
-                return Err(wrong("node numbers are whole numbers from 0 to 4294967294, and never null".to_owned()));
+                return Err(wrong(
+                    "node numbers are whole numbers from 0 to 4294967294, and never null".to_owned(),
+                ));
             }
             kept.push(numbers);
         }
     }
-    let slices = |arrays: &[ArrayRef]| -> Vec<UInt32Array> { arrays.iter().map(|array| array.as_primitive::<UInt32Type>().clone()).collect() };
+    let slices =
+        |arrays: &[ArrayRef]| -> Vec<UInt32Array> { arrays.iter().map(|array| array.as_primitive::<UInt32Type>().clone()).collect() };
     let (left, right) = (slices(&ends[0]), slices(&ends[1]));
-    let pieces: Vec<(&[u32], &[u32])> = left.iter().zip(&right).map(|(left, right)| (&left.values()[..], &right.values()[..])).collect();
+    let pieces: Vec<(&[u32], &[u32])> = left
+        .iter()
+        .zip(&right)
+        .map(|(left, right)| (&left.values()[..], &right.values()[..]))
+        .collect();
     runtime.progress().begin(0);
     let progress = runtime.progress();
     let greatest = runtime.run(|| aipl_core::identity::forest::greatest(&pieces));
     let least = greatest.map_or(0, |node| node as usize + 1);
     let nodes = nodes.unwrap_or(least);
     if nodes < least || nodes >= u32::MAX as usize {
-        return Err(Error::Parameter(format!("nodes: {nodes} nodes are fewer than the links name ({least}), or too many")));
+        return Err(Error::Parameter(format!(
+            "nodes: {nodes} nodes are fewer than the links name ({least}), or too many"
+        )));
     }
     Ok(runtime.run(|| components(nodes, &pieces, &|| progress.is_canceled())))
 }

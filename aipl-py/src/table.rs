@@ -31,7 +31,11 @@ type Open = Box<dyn Fn(Python<'_>) -> PyResult<Reader> + Send + Sync>;
 enum Rows {
     Batch(RecordBatch),
     /// Made batch by batch while it is read.
-    Stream { schema: SchemaRef, count: usize, open: Open },
+    Stream {
+        schema: SchemaRef,
+        count: usize,
+        open: Open,
+    },
 }
 
 impl PyTable {
@@ -59,7 +63,11 @@ impl PyTable {
             let labels = detached(py, None, |runtime| snapshot.labels(scope.as_ref(), runtime).map_err(Error::from))?;
             Ok(Box::new(labels) as Reader)
         };
-        Ok(PyTable::of_stream(schema, usize::try_from(count).unwrap_or_default(), Box::new(open)))
+        Ok(PyTable::of_stream(
+            schema,
+            usize::try_from(count).unwrap_or_default(),
+            Box::new(open),
+        ))
     }
 
     fn schema(&self) -> SchemaRef {

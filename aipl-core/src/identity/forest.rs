@@ -120,7 +120,9 @@ pub type Piece<'a> = (&'a [u32], &'a [u32]);
 #[must_use]
 pub fn greatest(links: &[Piece<'_>]) -> Option<u32> {
     let ends = links.par_iter().flat_map_iter(|(left, right)| [*left, *right]);
-    ends.flat_map(|ends| ends.par_chunks(CHUNK)).filter_map(|ends| ends.iter().max().copied()).max()
+    ends.flat_map(|ends| ends.par_chunks(CHUNK))
+        .filter_map(|ends| ends.iter().max().copied())
+        .max()
 }
 
 /// The least node of the component of each of `nodes` nodes. Works on the threads of the current pool and gives up (with an unfinished
@@ -136,7 +138,9 @@ pub fn greatest(links: &[Piece<'_>]) -> Option<u32> {
 #[must_use]
 pub fn components(nodes: usize, links: &[Piece<'_>], stop: &(dyn Fn() -> bool + Sync)) -> Vec<u32> {
     let forest = Forest::new(nodes);
-    let chunks = links.par_iter().flat_map(|(left, right)| left.par_chunks(CHUNK).zip(right.par_chunks(CHUNK)));
+    let chunks = links
+        .par_iter()
+        .flat_map(|(left, right)| left.par_chunks(CHUNK).zip(right.par_chunks(CHUNK)));
     chunks.for_each(|(left, right)| {
         if !stop() {
             forest.join_all(left.iter().copied().zip(right.iter().copied()));

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicI64, AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
@@ -23,8 +23,12 @@ use crate::identity::table::{Bucket, Interning, NONE, bucket_of, entry_of, key_o
 
 /// The columns of a table of links.
 pub const LINK_COLUMNS: [&str; 4] = ["id_type_a", "id_a", "id_type_b", "id_b"];
-/// Rows of one part.
-const PART_ROWS: usize = 1 << 19;
+/// Bytes of identifiers that a worker gathers before it looks them up.
+const WAITING_BYTES: usize = 1 << 28;
+/// Bytes of an identifier that waits, besides its text.
+const WAITING_EACH: usize = size_of::<(u64, u32)>() + size_of::<(u8, u16)>();
+/// Buckets between the first ones of two workers; odd, so that many workers spread over all.
+const STRIDE: usize = 101;
 /// Bits that tell which hashed values were met.
 const SEEN: [(Hash, u8); 2] = [(Hash::Md5, 1), (Hash::Sha256, 2)];
 
@@ -64,6 +68,7 @@ pub struct Intake {
     hashes_met: Vec<AtomicU8>,
     /// How many identifiers there were before.
     before: u32,
+    readers: AtomicUsize,
 }
 
 impl Intake {
@@ -99,6 +104,7 @@ impl Intake {
         let (seen_at, source) = (named("seen_at", &reading.seen_at)?, named("source", &reading.source)?);
         Ok(Intake {
             before: inner.table.len() as u32,
+            readers: AtomicUsize::new(0),
             interning: std::mem::take(&mut inner.table).open(),
             seeds: inner.types.iter().map(IdType::seed).collect(),
             sources: Mutex::new(inner.sources.iter().cloned().zip(0..).collect()),
@@ -141,6 +147,10 @@ impl Intake {
             parts: Vec::new(),
             blanks: vec![0; self.seeds.len()],
             kinds: HashMap::new(),
+            first_bucket: self.readers.fetch_add(STRIDE, Relaxed) % BUCKETS,
+            pending: std::iter::repeat_with(Pending::default).take(BUCKETS).collect(),
+            waiting: 0,
+            open: Part::default(),
         }
     }
 
@@ -148,12 +158,14 @@ impl Intake {
     ///
     /// # Errors
     /// Values hashed in another way than the map's; more identifiers than can be numbered.
-    pub fn finish(mut self, read: Vec<Read>, tally: Tally, stop: &(dyn Fn() -> bool + Sync)) -> Result<IdentityMap, IdentityError> {
+    pub fn finish(mut self, read: Vec<Read>, mut tally: Tally, stop: &(dyn Fn() -> bool + Sync)) -> Result<IdentityMap, IdentityError> {
         let (width, mut parts) = (self.width(), Vec::new());
         for share in read {
             parts.extend(share.parts);
             self.inner.blanks.iter_mut().zip(share.blanks).for_each(|(all, own)| *all += own);
         }
+        let seen = |part: &Part| part.ids.chunks_exact(width).filter(|ids| ids.iter().any(|id| *id != NONE)).count() as u64;
+        tally.rows_kept = parts.par_iter().map(seen).sum();
         let moved = self.settle_hashes()?;
         if !moved.is_empty() {
             parts.par_iter_mut().for_each(|part: &mut Part| {
@@ -309,6 +321,13 @@ pub struct Reader<'a> {
     blanks: Vec<u64>,
     /// Type names met in links.
     kinds: HashMap<String, Option<u8>>,
+    /// The bucket that this worker begins with.
+    first_bucket: usize,
+    pending: Vec<Pending>,
+    /// Bytes that wait.
+    waiting: usize,
+    /// Rows that are read, of which some identifiers still wait.
+    open: Part,
 }
 
 /// Where a row stands, for the account of what could not be used.
@@ -317,14 +336,14 @@ struct At<'a> {
     first_row: u64,
 }
 
-/// Identifiers of one batch of rows on their way into the table.
-#[derive(Default)]
-struct Pending<'a> {
-    keys: Vec<u64>,
-    kinds: Vec<u8>,
-    texts: Vec<Cow<'a, str>>,
-    /// Where each goes among the identifiers of the part.
-    places: Vec<u32>,
+/// Identifiers of one bucket on their way into the table.
+#[derive(Debug, Default)]
+struct Pending {
+    /// Key, and the place among the identifiers of the worker's rows.
+    keys: Vec<(u64, u32)>,
+    /// Type and length of each text.
+    shapes: Vec<(u8, u16)>,
+    texts: Vec<u8>,
 }
 
 impl Reader<'_> {
@@ -337,20 +356,12 @@ impl Reader<'_> {
         tally.rows_read += rows as u64;
         let at = At { place, first_row };
         let columns = self.id_columns(batch)?;
-        let mut pending = Pending::default();
-        let mut ids = vec![NONE; rows * width];
+        let base = self.open.ids.len();
+        self.open.ids.resize(base + rows * width, NONE);
         match &self.intake.shape {
             Shape::Rows(found) => {
                 for (slot, ((kind, name), column)) in found.iter().zip(&columns).enumerate() {
-                    self.normalize(
-                        &at,
-                        name,
-                        column,
-                        |_| Some(*kind),
-                        |row| (row * width + slot) as u32,
-                        &mut pending,
-                        tally,
-                    );
+                    self.normalize(&at, name, column, |_| Some(*kind), |row| (base + row * width + slot) as u32, tally);
                 }
             }
             Shape::Links => {
@@ -361,51 +372,38 @@ impl Reader<'_> {
                         (Some(own), Some(other)) if own != other => usize::from(own > other),
                         _ => end,
                     };
-                    let place = |row: usize| (row * 2 + behind(row)) as u32;
+                    let place = |row: usize| (base + row * 2 + behind(row)) as u32;
                     self.normalize(
                         &at,
                         LINK_COLUMNS[2 * end + 1],
                         &columns[2 * end + 1],
                         |row| kinds[end][row],
                         place,
-                        &mut pending,
                         tally,
                     );
                 }
             }
         }
-        self.intern(&pending, &mut ids)?;
-        drop(pending);
         let seen_at = self.times(&at, batch, tally)?;
+        self.open.seen_at.extend(seen_at);
         let sources = self.sources(batch)?;
-        tally.rows_kept += ids.chunks_exact(width).filter(|ids| ids.iter().any(|id| *id != NONE)).count() as u64;
-        self.keep(Part { ids, seen_at, sources });
+        self.open.sources.extend(sources);
+        if self.waiting > WAITING_BYTES || self.open.ids.len() > WAITING_BYTES {
+            self.intern()?;
+        }
         Ok(())
     }
 
     /// What was read.
-    #[must_use]
-    pub fn into_read(self) -> Read {
-        Read {
+    ///
+    /// # Errors
+    /// More identifiers than can be numbered.
+    pub fn into_read(mut self) -> Result<Read, IdentityError> {
+        self.intern()?;
+        Ok(Read {
             parts: self.parts,
             blanks: self.blanks,
-        }
-    }
-
-    fn keep(&mut self, part: Part) {
-        let width = self.intake.width();
-        match self.parts.last_mut().filter(|last| last.ids.len() < PART_ROWS * width) {
-            Some(last) => {
-                last.ids.extend(part.ids);
-                last.seen_at.extend(part.seen_at);
-                last.sources.extend(part.sources);
-            }
-            None => {
-                let mut ids = Vec::with_capacity(PART_ROWS * width + part.ids.len());
-                ids.extend(part.ids);
-                self.parts.push(Part { ids, ..part });
-            }
-        }
+        })
     }
 
     fn id_columns(&self, batch: &RecordBatch) -> Result<Vec<IdColumn>, IdentityError> {
@@ -466,14 +464,13 @@ impl Reader<'_> {
 
     /// Brings the values of a column to their one form.
     #[allow(clippy::too_many_arguments, reason = "one caller's loop body, given two shapes of rows")]
-    fn normalize<'c>(
+    fn normalize(
         &mut self,
         at: &At<'_>,
         name: &str,
-        column: &'c IdColumn,
+        column: &IdColumn,
         kind_of: impl Fn(usize) -> Option<u8>,
         place_of: impl Fn(usize) -> u32,
-        pending: &mut Pending<'c>,
         tally: &mut Tally,
     ) {
         let intake = self.intake;
@@ -508,43 +505,42 @@ impl Reader<'_> {
                     continue;
                 }
             };
-            pending.keys.push(key_of(intake.seeds[usize::from(kind)], text.as_bytes()));
-            pending.kinds.push(kind);
-            pending.texts.push(text);
-            pending.places.push(place_of(row));
+            let key = key_of(intake.seeds[usize::from(kind)], text.as_bytes());
+            let pending = &mut self.pending[bucket_of(key)];
+            pending.keys.push((key, place_of(row)));
+            pending.shapes.push((kind, text.len() as u16));
+            pending.texts.extend_from_slice(text.as_bytes());
+            self.waiting += text.len() + WAITING_EACH;
         }
     }
 
-    /// Finds or adds all identifiers at hand, bucket by bucket, so that each bucket is taken once.
-    fn intern(&self, pending: &Pending<'_>, ids: &mut [u32]) -> Result<(), IdentityError> {
-        let mut starts = [0u32; BUCKETS + 1];
-        pending.keys.iter().for_each(|&key| starts[bucket_of(key) + 1] += 1);
-        for bucket in 0..BUCKETS {
-            starts[bucket + 1] += starts[bucket];
-        }
-        let (mut next, mut order) = (starts, vec![0u32; pending.keys.len()]);
-        for (at, &key) in (0u32..).zip(&pending.keys) {
-            let slot = &mut next[bucket_of(key)];
-            order[*slot as usize] = at;
-            *slot += 1;
-        }
-        for bucket in 0..BUCKETS {
-            let own = &order[starts[bucket] as usize..starts[bucket + 1] as usize];
-            if own.is_empty() {
-                continue;
-            }
+    /// Finds or adds all identifiers that wait, bucket by bucket: what a bucket holds is fetched from memory once for many.
+    fn intern(&mut self) -> Result<(), IdentityError> {
+        let mut part = std::mem::take(&mut self.open);
+        for turn in 0..BUCKETS {
+            // Workers begin at different buckets, so that they do not wait for each other at every one.
+            let bucket = (turn + self.first_bucket) % BUCKETS;
+            let own = &mut self.pending[bucket];
             let full = self.intake.interning.with_bucket(bucket, |entries: &mut Bucket| {
-                own.iter().any(|&at| {
-                    let at = at as usize;
-                    let local = entries.entry(pending.keys[at], pending.kinds[at], pending.texts[at].as_bytes());
-                    ids[pending.places[at] as usize] = local.map_or(NONE, |local| entry_of(bucket, local));
+                let mut start = 0;
+                own.keys.iter().zip(&own.shapes).any(|(&(key, place), &(kind, length))| {
+                    let text = &own.texts[start..start + usize::from(length)];
+                    start += usize::from(length);
+                    let local = entries.entry(key, kind, text);
+                    part.ids[place as usize] = local.map_or(NONE, |local| entry_of(bucket, local));
                     local.is_none()
                 })
             });
             if full {
                 return Err(IdentityError::TooManyIds);
             }
+            own.keys.clear();
+            own.shapes.clear();
+            own.texts.clear();
         }
+        self.waiting = 0;
+        part.ids.shrink_to_fit();
+        self.parts.push(part);
         Ok(())
     }
 

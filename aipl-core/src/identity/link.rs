@@ -90,6 +90,8 @@ pub(crate) fn pair(left: u32, right: u32) -> (u32, u32) {
 pub(crate) struct Links<'a> {
     kinds: &'a [u8],
     joins: Vec<bool>,
+    /// Whether every identifier joins and links, so that nobody needs to ask.
+    all_join: bool,
     /// Whether each identifier links nothing.
     out: &'a [bool],
 }
@@ -99,6 +101,7 @@ impl<'a> Links<'a> {
         Links {
             kinds,
             joins: types.iter().map(|id_type| id_type.joining).collect(),
+            all_join: types.iter().all(|id_type| id_type.joining) && !out.contains(&true),
             out,
         }
     }
@@ -194,9 +197,12 @@ fn join(forest: &Forest, stretch: &Stretch<'_>, links: &Links<'_>, cuts: &BTreeS
     let (width, ids) = (stretch.width, &stretch.part.ids);
     if width == 2 {
         // By far the most common shape: at most one link a row, and nothing to choose.
-        let good = |ids: &[u32]| ids[0] != NONE && ids[1] != NONE && !links.out[ids[0] as usize] && !links.out[ids[1] as usize];
-        let rows = ids.chunks_exact(2).filter(|ids| good(ids) && allowed(ids[0], ids[1]));
-        return forest.join_all(rows.map(|ids| (ids[0], ids[1])));
+        let rows = ids.chunks_exact(2).filter(|ids| ids[0] != NONE && ids[1] != NONE);
+        if links.all_join && cuts.is_empty() {
+            return forest.join_all(rows.map(|ids| (ids[0], ids[1])));
+        }
+        let good = |ids: &[u32]| !links.out[ids[0] as usize] && !links.out[ids[1] as usize] && allowed(ids[0], ids[1]);
+        return forest.join_all(rows.filter(|ids| good(ids)).map(|ids| (ids[0], ids[1])));
     }
     let mut linked = Vec::new();
     for ids in ids.chunks_exact(width) {
@@ -214,20 +220,13 @@ fn join(forest: &Forest, stretch: &Stretch<'_>, links: &Links<'_>, cuts: &BTreeS
 
 /// Joining identifiers that rows show with more than `most` values of one type that stands for people.
 fn shared(rows: &[Stretch<'_>], out: &[bool], most: u32, rules: Rules<'_>) -> Vec<u32> {
-    let rows_of: Vec<AtomicU32> = (0..out.len()).into_par_iter().map(|_| AtomicU32::new(0)).collect();
-    let types = rules.types;
-    let kinds = rules.table.kinds();
+    let (types, kinds) = (rules.types, rules.table.kinds());
     let kind = |id: u32| usize::from(kinds[id as usize]);
     let people: Vec<bool> = types.iter().map(|id_type| id_type.family != Family::Device).collect();
-    let counted = |ids: &[u32]| ids.iter().filter(|&&id| id != NONE && !out[id as usize]).count() > 1;
-    rows.par_iter().for_each(|stretch| {
-        for ids in stretch.part.ids.chunks_exact(stretch.width).filter(|ids| counted(ids)) {
-            ids.iter().filter(|&&id| id != NONE).for_each(|&id| {
-                rows_of[id as usize].fetch_add(1, Relaxed);
-            });
-        }
-    });
-    let often = |id: u32| id != NONE && !out[id as usize] && types[kind(id)].joining && rows_of[id as usize].load(Relaxed) > most;
+    let none_out = !out.contains(&true);
+    let counted = |ids: &[u32]| ids.iter().filter(|&&id| id != NONE && (none_out || !out[id as usize])).count() > 1;
+    let rows_of = Appearances::count(rows, out.len(), most, rules.stop, counted);
+    let often = |id: u32| id != NONE && rows_of.are_many(id) && !out[id as usize] && types[kind(id)].joining;
     let met = rows
         .par_iter()
         .filter(|_| !(rules.stop)())
@@ -247,6 +246,49 @@ fn shared(rows: &[Stretch<'_>], out: &[bool], most: u32, rules: Rules<'_>) -> Ve
         })
         .reduce(Met::default, |one, other| one.join(other, most));
     met.shared(most)
+}
+
+/// In how many rows each identifier appears, up to a number beyond which it does not matter.
+struct Appearances {
+    counts: Vec<u8>,
+    many: u8,
+}
+
+impl Appearances {
+    /// Every thread counts a range of identifiers over all rows: scanning rows again costs less than sharing counters.
+    fn count(
+        rows: &[Stretch<'_>],
+        ids: usize,
+        most: u32,
+        stop: &(dyn Fn() -> bool + Sync),
+        counted: impl Fn(&[u32]) -> bool + Sync,
+    ) -> Self {
+        let many = most.saturating_add(1).min(u32::from(u8::MAX)) as u8;
+        let mut counts = vec![0u8; ids];
+        let share = ids.div_ceil(rayon::current_num_threads()).max(1);
+        counts.par_chunks_mut(share).enumerate().for_each(|(place, own)| {
+            let first = place * share;
+            for stretch in rows {
+                if stop() {
+                    return;
+                }
+                for ids in stretch.part.ids.chunks_exact(stretch.width).filter(|ids| counted(ids)) {
+                    for &id in ids {
+                        // Identifiers of other threads, and absent ones, are beyond the range.
+                        if let Some(count) = own.get_mut((id as usize).wrapping_sub(first)) {
+                            *count = count.saturating_add(1);
+                        }
+                    }
+                }
+            }
+        });
+        Appearances { counts, many }
+    }
+
+    #[inline]
+    fn are_many(&self, id: u32) -> bool {
+        self.counts[id as usize] >= self.many
+    }
 }
 
 /// By identifier and type, the values that it was seen with, as far as they must be counted.

@@ -76,7 +76,7 @@ pub(super) struct Members {
 
 impl Members {
     fn new(partition: &Partition, table: &IdTable) -> Self {
-        let all = &partition.roots;
+        let (all, kinds) = (&partition.roots, table.kinds());
         let mut starts = vec![0u32; all.len() + 1];
         all.iter()
             .filter(|root| **root != NONE)
@@ -86,9 +86,16 @@ impl Members {
         }
         let mut next = starts.clone();
         let mut ids = vec![0u32; starts[all.len()] as usize];
-        for (id, &root) in (0u32..).zip(all).filter(|(_, root)| **root != NONE) {
-            ids[next[root as usize] as usize] = id;
-            next[root as usize] += 1;
+        let types = kinds.iter().copied().max().map_or(0, |kind| kind + 1);
+        for kind in 0..types {
+            let own = (0u32..)
+                .zip(all)
+                .zip(kinds)
+                .filter(|((_, root), own)| **own == kind && **root != NONE);
+            for ((id, &root), _) in own {
+                ids[next[root as usize] as usize] = id;
+                next[root as usize] += 1;
+            }
         }
         drop(next);
         let mut roots: Vec<(i64, u32)> = (0..all.len() as u32)
@@ -104,7 +111,7 @@ impl Members {
         }
     }
 
-    /// The identifiers of a root, oldest first.
+    /// The identifiers of a root, in order of priority and then of age.
     pub fn of(&self, root: u32) -> &[u32] {
         &self.ids[self.starts[root as usize] as usize..self.starts[root as usize + 1] as usize]
     }
@@ -275,18 +282,17 @@ impl IdentityMap {
         (root != NONE).then(|| self.inner.table.person(root))
     }
 
-    /// Type and value of every identifier of a person, in order of priority and then of value.
+    /// Type and value of every identifier of a person, in order of priority and then of age.
     ///
     /// # Errors
     /// There is no such person.
     pub fn person(&self, person: i64) -> Result<Vec<(&str, &str)>, IdentityError> {
         let root = self.root(person).ok_or(IdentityError::UnknownPerson { person })?;
-        let mut ids: Vec<(u8, &str)> = self.members().of(root).iter().map(|&id| self.described(id)).collect();
-        ids.sort_unstable();
-        Ok(ids
-            .into_iter()
-            .map(|(kind, text)| (self.inner.types[usize::from(kind)].name.as_str(), text))
-            .collect())
+        let named = |&id: &u32| {
+            let (kind, text) = self.described(id);
+            (self.inner.types[usize::from(kind)].name.as_str(), text)
+        };
+        Ok(self.members().of(root).iter().map(named).collect())
     }
 
     /// The root of a person.
@@ -378,21 +384,13 @@ impl IdentityMap {
 impl Inner {
     /// Finds new identifiers that are on an ignore list.
     pub fn find_ignored(&mut self, first: u32) {
-        let listed: Vec<HashSet<String>> = self
-            .types
-            .iter()
-            .zip(&self.hashes)
-            .map(|(id_type, hash)| ignores(id_type, *hash))
-            .collect();
-        let (table, kinds) = (&self.table, self.table.kinds());
-        let found: Vec<u32> = (first..table.len() as u32)
-            .into_par_iter()
-            .filter(|&id| {
-                let listed = &listed[usize::from(kinds[id as usize])];
-                !listed.is_empty() && listed.contains(table.text(id))
-            })
-            .collect();
-        self.ignored.extend(found);
+        for (kind, (id_type, hash)) in (0u8..).zip(self.types.iter().zip(&self.hashes)) {
+            let seed = id_type.seed();
+            let found = ignores(id_type, *hash)
+                .into_iter()
+                .filter_map(|text| self.table.find(seed, kind, &text));
+            self.ignored.extend(found.filter(|id| *id >= first));
+        }
     }
 
     /// Works out the persons from all rows.

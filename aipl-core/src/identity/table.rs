@@ -7,6 +7,9 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use arrow::array::StringArray;
+use arrow::buffer::OffsetBuffer;
+use arrow::error::ArrowError;
 use hashbrown::HashTable;
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
@@ -31,55 +34,103 @@ pub(crate) fn bucket_of(key: u64) -> usize {
     (key >> 55) as usize
 }
 
-/// The top byte is the bucket and the same for all keys here; the table takes tags from the top, so it is shifted out.
+/// What the table keeps of an entry, so that most others are told apart without looking at them.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    tag: u32,
+    local: u32,
+}
+
 #[inline]
-fn table_hash(key: u64) -> u64 {
-    key << 9 ^ key
+fn tag_of(key: u64) -> u32 {
+    key as u32
+}
+
+/// Spreads a tag over the bits that the table looks at.
+#[inline]
+fn slot_hash(tag: u32) -> u64 {
+    u64::from(tag).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// One identifier: everything that is looked at together stands together.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    key: u64,
+    /// Where its text begins in the bucket's bytes.
+    start: u32,
+    /// Its lasting number; [`NONE`] while it has none.
+    number: u32,
+    length: u16,
+    kind: u8,
 }
 
 /// Identifiers of one bucket, in the order in which they were met.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Bucket {
-    table: HashTable<u32>,
-    keys: Vec<u64>,
-    kinds: Vec<u8>,
-    ends: Vec<u32>,
+    table: HashTable<Slot>,
+    entries: Vec<Entry>,
     bytes: Vec<u8>,
-    /// The lasting number of each entry; [`NONE`] while it has none.
-    numbers: Vec<u32>,
+    /// Entries whose key another one had before them.
+    clashes: Vec<u32>,
 }
 
 impl Bucket {
     fn text(&self, local: u32) -> &[u8] {
-        let start = if local == 0 { 0 } else { self.ends[local as usize - 1] as usize };
-        &self.bytes[start..self.ends[local as usize] as usize]
+        self.text_of(&self.entries[local as usize])
     }
 
     #[inline]
-    fn find(&self, key: u64, kind: u8, text: &[u8]) -> Option<u32> {
-        let same = |&local: &u32| self.keys[local as usize] == key && self.kinds[local as usize] == kind && self.text(local) == text;
-        self.table.find(table_hash(key), same).copied()
+    fn text_of(&self, entry: &Entry) -> &[u8] {
+        &self.bytes[entry.start as usize..entry.start as usize + usize::from(entry.length)]
+    }
+
+    #[inline]
+    fn find(&self, key: u64, kind: u8, text: &[u8]) -> Option<&Entry> {
+        let tag = tag_of(key);
+        let same = |slot: &Slot| {
+            slot.tag == tag && {
+                let entry = &self.entries[slot.local as usize];
+                entry.key == key && entry.kind == kind && self.text_of(entry) == text
+            }
+        };
+        self.table.find(slot_hash(tag), same).map(|slot| &self.entries[slot.local as usize])
     }
 
     /// The entry of an identifier, made if need be; `None` once the bucket is full.
     #[inline]
     pub fn entry(&mut self, key: u64, kind: u8, text: &[u8]) -> Option<u32> {
-        if let Some(local) = self.find(key, kind, text) {
-            return Some(local);
+        let tag = tag_of(key);
+        let mut clash = false;
+        let same = |slot: &Slot| {
+            slot.tag == tag && {
+                let entry = &self.entries[slot.local as usize];
+                let same = entry.key == key && entry.kind == kind && self.text_of(entry) == text;
+                clash |= entry.key == key && !same;
+                same
+            }
+        };
+        if let Some(slot) = self.table.find(slot_hash(tag), same) {
+            return Some(slot.local);
         }
-        let local = self.keys.len() as u32;
-        let end = u32::try_from(self.bytes.len() + text.len()).ok()?;
+        let local = self.entries.len() as u32;
+        let start = u32::try_from(self.bytes.len()).ok()?;
+        let length = u16::try_from(text.len()).ok()?;
         if local >= 1 << LOCAL_BITS {
             return None;
         }
-        self.keys.push(key);
-        self.kinds.push(kind);
+        if clash {
+            self.clashes.push(local);
+        }
+        self.entries.push(Entry {
+            key,
+            start,
+            number: NONE,
+            length,
+            kind,
+        });
         self.bytes.extend_from_slice(text);
-        self.ends.push(end);
-        self.numbers.push(NONE);
-        let keys = &self.keys;
         self.table
-            .insert_unique(table_hash(key), local, |&local| table_hash(keys[local as usize]));
+            .insert_unique(slot_hash(tag), Slot { tag, local }, |slot| slot_hash(slot.tag));
         Some(local)
     }
 }
@@ -137,9 +188,10 @@ impl Interning {
     pub(crate) fn fresh(&self, kind: u8) -> Vec<(u32, String)> {
         let of_bucket = |bucket: usize| {
             self.with_bucket(bucket, |ids| {
-                (0..ids.keys.len() as u32)
-                    .filter(|&local| ids.kinds[local as usize] == kind && ids.numbers[local as usize] == NONE)
-                    .map(|local| (entry_of(bucket, local), String::from_utf8_lossy(ids.text(local)).into_owned()))
+                (0u32..)
+                    .zip(&ids.entries)
+                    .filter(|(_, entry)| entry.kind == kind && entry.number == NONE)
+                    .map(|(local, entry)| (entry_of(bucket, local), String::from_utf8_lossy(ids.text_of(entry)).into_owned()))
                     .collect::<Vec<_>>()
             })
         };
@@ -158,18 +210,25 @@ impl Interning {
             .into_iter()
             .map(|bucket| bucket.into_inner().unwrap_or_else(PoisonError::into_inner))
             .collect();
-        let mut fresh: Vec<u32> = buckets
+        let orders: Vec<Vec<u32>> = buckets
             .par_iter_mut()
             .enumerate()
-            .flat_map_iter(|(number, bucket)| {
-                bucket.shrink();
-                bucket
-                    .unnumbered(dead)
-                    .into_iter()
-                    .map(move |local| entry_of(number, local))
-                    .collect::<Vec<_>>()
+            .map(|(number, bucket)| {
+                bucket.entries.shrink_to_fit();
+                bucket.bytes.shrink_to_fit();
+                bucket.unnumbered(&|local| dead(entry_of(number, local)))
             })
             .collect();
+        let mut known = self.known;
+        let before = known.entries.len();
+        let count: usize = orders.iter().map(Vec::len).sum();
+        if before + count >= NONE as usize {
+            return Err(IdentityError::TooManyIds);
+        }
+        let mut fresh: Vec<u32> = Vec::with_capacity(count);
+        for (bucket, locals) in orders.into_iter().enumerate() {
+            fresh.extend(locals.into_iter().map(|local| entry_of(bucket, local)));
+        }
         if let Some(first_seen) = first_seen {
             let mut timed: Vec<(i64, u32, u32)> = (0..fresh.len() as u32)
                 .into_par_iter()
@@ -178,39 +237,28 @@ impl Interning {
             timed.par_sort_unstable();
             fresh = timed.into_iter().map(|(_, _, entry)| entry).collect();
         }
-        let mut known = self.known;
-        let before = known.entries.len();
-        if before + fresh.len() >= NONE as usize {
-            return Err(IdentityError::TooManyIds);
-        }
+        known.kinds.reserve_exact(count);
         for (number, &entry) in (before as u32..).zip(&fresh) {
             let (bucket, local) = split(entry);
-            buckets[bucket].numbers[local as usize] = number;
-            known.kinds.push(buckets[bucket].kinds[local as usize]);
+            let entry = &mut buckets[bucket].entries[local as usize];
+            entry.number = number;
+            known.kinds.push(entry.kind);
         }
+        known.entries.reserve_exact(count);
         known.entries.append(&mut fresh);
         let mut table = IdTable { buckets, known };
-        table.move_clashes(before as u32);
+        table.move_clashes();
         Ok(table)
     }
 }
 
 impl Bucket {
-    fn shrink(&mut self) {
-        self.keys.shrink_to_fit();
-        self.kinds.shrink_to_fit();
-        self.bytes.shrink_to_fit();
-        self.ends.shrink_to_fit();
-        self.numbers.shrink_to_fit();
-    }
-
     /// Living entries without a number, by key and then by text.
     fn unnumbered(&self, dead: &impl Fn(u32) -> bool) -> Vec<u32> {
-        let Some(first) = self.keys.first() else { return Vec::new() };
-        let number = bucket_of(*first);
-        let mut found: Vec<(u64, u32)> = (0..self.keys.len() as u32)
-            .filter(|&local| self.numbers[local as usize] == NONE && !dead(entry_of(number, local)))
-            .map(|local| (self.keys[local as usize], local))
+        let mut found: Vec<(u64, u32)> = (0u32..)
+            .zip(&self.entries)
+            .filter(|(local, entry)| entry.number == NONE && !dead(*local))
+            .map(|(local, entry)| (entry.key, local))
             .collect();
         found.sort_unstable();
         if found.windows(2).any(|pair| pair[0].0 == pair[1].0) {
@@ -266,42 +314,65 @@ impl IdTable {
     #[inline]
     pub(crate) fn number(&self, entry: u32) -> u32 {
         let (bucket, local) = split(entry);
-        self.buckets[bucket].numbers[local as usize]
+        self.buckets[bucket].entries[local as usize].number
     }
 
     /// The number of an identifier.
     #[inline]
     pub(crate) fn find(&self, seed: u64, kind: u8, text: &str) -> Option<u32> {
         let key = key_of(seed, text.as_bytes());
-        let bucket = &self.buckets[bucket_of(key)];
-        let number = bucket.numbers[bucket.find(key, kind, text.as_bytes())? as usize];
-        (number != NONE).then_some(number)
+        let entry = self.buckets[bucket_of(key)].find(key, kind, text.as_bytes())?;
+        (entry.number != NONE).then_some(entry.number)
     }
 
-    fn place(&self, number: u32) -> (&Bucket, u32) {
+    fn place(&self, number: u32) -> (&Bucket, &Entry) {
         let (bucket, local) = split(self.known.entries[number as usize]);
-        (&self.buckets[bucket], local)
+        let bucket = &self.buckets[bucket];
+        (bucket, &bucket.entries[local as usize])
     }
 
     /// The identifier of a number.
     pub(crate) fn text(&self, number: u32) -> &str {
-        let (bucket, local) = self.place(number);
         // Only text goes in.
-        std::str::from_utf8(bucket.text(local)).unwrap_or_default()
+        std::str::from_utf8(self.bytes(number)).unwrap_or_default()
+    }
+
+    /// The text of a number, as bytes.
+    #[inline]
+    pub(crate) fn bytes(&self, number: u32) -> &[u8] {
+        let (bucket, entry) = self.place(number);
+        bucket.text_of(entry)
+    }
+
+    /// The texts of many numbers. Each step's loads are independent of each other, so memory is waited for once for many of them.
+    pub(crate) fn texts(&self, numbers: &[u32]) -> Result<StringArray, ArrowError> {
+        let entries: Vec<u32> = numbers.iter().map(|&number| self.known.entries[number as usize]).collect();
+        let places = entries.iter().map(|&entry| {
+            let (bucket, local) = split(entry);
+            let entry = &self.buckets[bucket].entries[local as usize];
+            (bucket as u32, entry.start, entry.length)
+        });
+        let places: Vec<(u32, u32, u16)> = places.collect();
+        let lengths = places.iter().map(|(.., length)| usize::from(*length));
+        let offsets = OffsetBuffer::from_lengths(lengths);
+        let mut bytes = Vec::with_capacity(offsets.last().map_or(0, |end| *end as usize));
+        for (bucket, start, length) in places {
+            let start = start as usize;
+            bytes.extend_from_slice(&self.buckets[bucket as usize].bytes[start..start + usize::from(length)]);
+        }
+        StringArray::try_new(offsets, bytes.into(), None)
     }
 
     /// 63 bits of hash of an identifier.
     #[inline]
     pub(crate) fn key(&self, number: u32) -> u64 {
-        let (bucket, local) = self.place(number);
-        bucket.keys[local as usize]
+        self.place(number).1.key
     }
 
     /// The person that an identifier founds.
     #[inline]
     pub(crate) fn person(&self, number: u32) -> i64 {
-        let (bucket, local) = self.place(number);
-        let key = bucket.keys[local as usize];
+        let key = self.key(number);
         let moved = if self.known.moved.is_empty() {
             None
         } else {
@@ -317,27 +388,30 @@ impl IdTable {
             return Some(*number);
         }
         let bucket = &self.buckets[bucket_of(key)];
-        let founds = |&local: &u32| {
-            let number = bucket.numbers[local as usize];
-            bucket.keys[local as usize] == key && number != NONE && !self.known.moved.contains_key(&number)
+        let founds = |slot: &Slot| {
+            let entry = &bucket.entries[slot.local as usize];
+            entry.key == key && entry.number != NONE && !self.known.moved.contains_key(&entry.number)
         };
-        bucket
-            .table
-            .find(table_hash(key), founds)
-            .map(|&local| bucket.numbers[local as usize])
+        let slot = bucket.table.find(slot_hash(tag_of(key)), founds)?;
+        Some(bucket.entries[slot.local as usize].number)
     }
 
     /// Of different identifiers with one key, the oldest keeps it; the others get the next number that is free.
-    fn move_clashes(&mut self, first: u32) {
-        let clashes: Vec<u32> = (first..self.len() as u32)
-            .into_par_iter()
-            .filter(|&number| {
-                let (bucket, local) = self.place(number);
-                let key = bucket.keys[local as usize];
-                let older = |&other: &u32| bucket.keys[other as usize] == key && bucket.numbers[other as usize] < number;
-                bucket.table.find(table_hash(key), older).is_some()
-            })
-            .collect();
+    fn move_clashes(&mut self) {
+        let mut clashes: Vec<u32> = Vec::new();
+        for bucket in &mut self.buckets {
+            for late in std::mem::take(&mut bucket.clashes) {
+                // Which of them came first depends on threads, so all of one key are looked at in order of their numbers.
+                let key = bucket.entries[late as usize].key;
+                let all = bucket.entries.iter().filter(|entry| entry.key == key && entry.number != NONE);
+                let mut numbers: Vec<u32> = all.map(|entry| entry.number).collect();
+                numbers.sort_unstable();
+                clashes.extend(numbers.into_iter().skip(1));
+            }
+        }
+        clashes.sort_unstable();
+        clashes.dedup();
+        clashes.retain(|number| !self.known.moved.contains_key(number));
         for number in clashes {
             let mut key = self.person(number) as u64;
             while self.founder(key as i64).is_some() {
@@ -351,11 +425,8 @@ impl IdTable {
     #[must_use]
     pub fn nbytes(&self) -> usize {
         let of_bucket = |bucket: &Bucket| {
-            bucket.keys.capacity() * 8
-                + bucket.kinds.capacity()
-                + (bucket.ends.capacity() + bucket.numbers.capacity()) * 4
-                + bucket.bytes.capacity()
-                + bucket.table.allocation_size()
+            let entries = bucket.entries.capacity() * size_of::<Entry>();
+            entries + bucket.bytes.capacity() + bucket.table.allocation_size()
         };
         self.buckets.iter().map(of_bucket).sum::<usize>() + self.len() * 5
     }

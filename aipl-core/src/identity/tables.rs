@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use rayon::prelude::*;
@@ -24,6 +24,11 @@ pub(super) struct Columns(Vec<(Field, ArrayRef)>);
 impl Columns {
     pub fn new() -> Self {
         Columns(Vec::new())
+    }
+
+    pub fn array(mut self, name: &str, array: ArrayRef) -> Self {
+        self.0.push((Field::new(name, array.data_type().clone(), false), array));
+        self
     }
 
     pub fn integers(mut self, name: &str, values: impl IntoIterator<Item = i64>) -> Self {
@@ -76,7 +81,8 @@ pub(super) fn table(columns: Columns) -> Result<RecordBatch, IdentityError> {
 #[derive(Debug)]
 pub struct PersonRows {
     map: IdentityMap,
-    next: usize,
+    /// The person to go on with, and how many of its identifiers have been shown.
+    next: (usize, usize),
 }
 
 impl PersonRows {
@@ -96,35 +102,28 @@ impl Iterator for PersonRows {
 
     fn next(&mut self) -> Option<Self::Item> {
         let (map, members) = (&self.map, self.map.members());
-        let mut chosen: Vec<u32> = Vec::new();
-        let first = self.next;
-        while self.next < members.roots.len() && chosen.len() < BATCH_ROWS {
-            chosen.extend(members.of(members.roots[self.next]));
-            self.next += 1;
+        let (mut persons, mut ids) = (Vec::with_capacity(BATCH_ROWS), Vec::with_capacity(BATCH_ROWS));
+        while let Some(&root) = members.roots.get(self.next.0).filter(|_| ids.len() < BATCH_ROWS) {
+            let left = &members.of(root)[self.next.1..];
+            let taken = left.len().min(BATCH_ROWS - ids.len());
+            ids.extend_from_slice(&left[..taken]);
+            persons.resize(ids.len(), map.inner.table.person(root));
+            self.next = if taken == left.len() {
+                (self.next.0 + 1, 0)
+            } else {
+                (self.next.0, self.next.1 + taken)
+            };
         }
-        if chosen.is_empty() {
+        if ids.is_empty() {
             return None;
         }
-        // Type and value of all rows at once, since each is a wait for memory.
-        let mut rows: Vec<(u32, u8, &str)> = Vec::with_capacity(chosen.len());
-        for (rank, &root) in (0u32..).zip(&members.roots[first..self.next]) {
-            let start = rows.len();
-            rows.extend(members.of(root).iter().map(|&id| {
-                let (kind, text) = map.described(id);
-                (rank, kind, text)
-            }));
-            rows[start..].sort_unstable();
-        }
-        let types = map.types();
-        let person: Vec<i64> = members.roots[first..self.next]
-            .iter()
-            .map(|&root| map.inner.table.person(root))
-            .collect();
-        let columns = Columns::new()
-            .integers("person", rows.iter().map(|row| person[row.0 as usize]))
-            .texts("id_type", rows.iter().map(|row| types[usize::from(row.1)].name.as_str()))
-            .texts("id", rows.iter().map(|row| row.2));
-        Some(columns.batch())
+        let (types, kinds) = (map.types(), map.inner.table.kinds());
+        let made = map.inner.table.texts(&ids).and_then(|texts| {
+            let names = ids.iter().map(|&id| types[usize::from(kinds[id as usize])].name.as_str());
+            let columns = Columns::new().integers("person", persons).texts("id_type", names);
+            columns.array("id", Arc::new(texts)).batch()
+        });
+        Some(made)
     }
 }
 
@@ -135,12 +134,12 @@ struct Shown<'a> {
 }
 
 impl IdentityMap {
-    /// Every person with its identifiers, in order of person, priority of type, and value. Also tells how many rows there are.
+    /// Every person with its identifiers, in order of person, priority of type, and age. Also tells how many rows there are.
     #[must_use]
     pub fn persons(&self) -> (usize, PersonRows) {
         let rows = PersonRows {
             map: self.clone(),
-            next: 0,
+            next: (0, 0),
         };
         (self.members().len(), rows)
     }

@@ -80,7 +80,11 @@ pub fn add_identities(
     let columns = intake.columns();
     let (takers, tally) = read_table(rows, &columns, runtime, || RowTaker(intake.reader()))?;
     refuse_rejected(on_error, &tally)?;
-    let read = takers.into_iter().map(|taker| taker.0.into_read()).collect();
+    let read = takers
+        .into_iter()
+        .map(|taker| taker.0.into_read())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(SourceError::from)?;
     finished(runtime, |stop| intake.finish(read, tally, stop))
 }
 
