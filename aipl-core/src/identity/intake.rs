@@ -394,16 +394,13 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// What was read.
-    ///
-    /// # Errors
-    /// More identifiers than can be numbered.
-    pub fn into_read(mut self) -> Result<Read, IdentityError> {
-        self.intern()?;
-        Ok(Read {
+    /// What was read and looked up.
+    #[must_use]
+    pub fn into_read(self) -> Read {
+        Read {
             parts: self.parts,
             blanks: self.blanks,
-        })
+        }
     }
 
     fn id_columns(&self, batch: &RecordBatch) -> Result<Vec<IdColumn>, IdentityError> {
@@ -514,8 +511,12 @@ impl Reader<'_> {
         }
     }
 
-    /// Finds or adds all identifiers that wait, bucket by bucket: what a bucket holds is fetched from memory once for many.
-    fn intern(&mut self) -> Result<(), IdentityError> {
+    /// Finds or adds all identifiers that wait, bucket by bucket: what a bucket holds is fetched from memory once for many. To be called at
+    /// the end as well.
+    ///
+    /// # Errors
+    /// More identifiers than can be numbered.
+    pub fn intern(&mut self) -> Result<(), IdentityError> {
         let mut part = std::mem::take(&mut self.open);
         for turn in 0..BUCKETS {
             // Workers begin at different buckets, so that they do not wait for each other at every one.

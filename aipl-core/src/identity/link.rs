@@ -225,8 +225,12 @@ fn shared(rows: &[Stretch<'_>], out: &[bool], most: u32, rules: Rules<'_>) -> Ve
     let people: Vec<bool> = types.iter().map(|id_type| id_type.family != Family::Device).collect();
     let none_out = !out.contains(&true);
     let counted = |ids: &[u32]| ids.iter().filter(|&&id| id != NONE && (none_out || !out[id as usize])).count() > 1;
-    let rows_of = Appearances::count(rows, out.len(), most, rules.stop, counted);
-    let often = |id: u32| id != NONE && rows_of.are_many(id) && !out[id as usize] && types[kind(id)].joining;
+    let frequent = frequent(rows, out.len(), most, rules.stop, counted);
+    if frequent.iter().all(|word| *word == 0) {
+        return Vec::new();
+    }
+    let is_frequent = |id: u32| frequent[id as usize / 64] >> (id % 64) & 1 == 1;
+    let often = |id: u32| id != NONE && is_frequent(id) && !out[id as usize] && types[kind(id)].joining;
     let met = rows
         .par_iter()
         .filter(|_| !(rules.stop)())
@@ -248,47 +252,40 @@ fn shared(rows: &[Stretch<'_>], out: &[bool], most: u32, rules: Rules<'_>) -> Ve
     met.shared(most)
 }
 
-/// In how many rows each identifier appears, up to a number beyond which it does not matter.
-struct Appearances {
-    counts: Vec<u8>,
-    many: u8,
-}
-
-impl Appearances {
-    /// Every thread counts a range of identifiers over all rows: scanning rows again costs less than sharing counters.
-    fn count(
-        rows: &[Stretch<'_>],
-        ids: usize,
-        most: u32,
-        stop: &(dyn Fn() -> bool + Sync),
-        counted: impl Fn(&[u32]) -> bool + Sync,
-    ) -> Self {
-        let many = most.saturating_add(1).min(u32::from(u8::MAX)) as u8;
-        let mut counts = vec![0u8; ids];
-        let share = ids.div_ceil(rayon::current_num_threads()).max(1);
-        counts.par_chunks_mut(share).enumerate().for_each(|(place, own)| {
-            let first = place * share;
-            for stretch in rows {
-                if stop() {
-                    return;
-                }
-                for ids in stretch.part.ids.chunks_exact(stretch.width).filter(|ids| counted(ids)) {
-                    for &id in ids {
-                        // Identifiers of other threads, and absent ones, are beyond the range.
-                        if let Some(count) = own.get_mut((id as usize).wrapping_sub(first)) {
-                            *count = count.saturating_add(1);
-                        }
+/// Identifiers that appear in more than `most` rows, or might: a bit each. Every thread counts a range of identifiers over all rows, since
+/// scanning rows again costs less than sharing counters; a bit each stays in the cache where a count each would not.
+fn frequent(
+    rows: &[Stretch<'_>],
+    ids: usize,
+    most: u32,
+    stop: &(dyn Fn() -> bool + Sync),
+    counted: impl Fn(&[u32]) -> bool + Sync,
+) -> Vec<u64> {
+    const WORD: usize = 64;
+    let many = most.saturating_add(1).min(u32::from(u8::MAX)) as u8;
+    let mut bits = vec![0u64; ids.div_ceil(WORD)];
+    let share = bits.len().div_ceil(rayon::current_num_threads()).max(1);
+    bits.par_chunks_mut(share).enumerate().for_each(|(place, own)| {
+        let first = place * share * WORD;
+        let mut counts = vec![0u8; own.len() * WORD];
+        for stretch in rows {
+            if stop() {
+                return;
+            }
+            for ids in stretch.part.ids.chunks_exact(stretch.width).filter(|ids| counted(ids)) {
+                for &id in ids {
+                    // Identifiers of other threads, and absent ones, are beyond the range.
+                    if let Some(count) = counts.get_mut((id as usize).wrapping_sub(first)) {
+                        *count = count.saturating_add(1);
                     }
                 }
             }
-        });
-        Appearances { counts, many }
-    }
-
-    #[inline]
-    fn are_many(&self, id: u32) -> bool {
-        self.counts[id as usize] >= self.many
-    }
+        }
+        for (word, counts) in own.iter_mut().zip(counts.chunks_exact(WORD)) {
+            *word = counts.iter().rev().fold(0, |word, &count| word << 1 | u64::from(count >= many));
+        }
+    });
+    bits
 }
 
 /// By identifier and type, the values that it was seen with, as far as they must be counted.

@@ -82,7 +82,7 @@ impl Normalizer {
                 bounded(Cow::Borrowed(text))
             };
         }
-        let text = text.trim();
+        let text = trimmed(text);
         if is_blank(text) {
             return Normal::Blank;
         }
@@ -103,6 +103,17 @@ impl Normalizer {
             Normal::Malformed,
             |text| if is_blank(&text) { Normal::Blank } else { Normal::Plain(text) },
         )
+    }
+}
+
+/// As `str::trim`; values without anything to trim, which is nearly all, are told by their first and last byte.
+#[inline]
+fn trimmed(text: &str) -> &str {
+    let solid = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_graphic);
+    if solid(text.as_bytes().first()) && solid(text.as_bytes().last()) {
+        text
+    } else {
+        text.trim()
     }
 }
 

@@ -221,7 +221,14 @@ impl Interning {
             .collect();
         let mut known = self.known;
         let before = known.entries.len();
-        let count: usize = orders.iter().map(Vec::len).sum();
+        let ends: Vec<usize> = orders
+            .iter()
+            .scan(0, |end, order| {
+                *end += order.len();
+                Some(*end)
+            })
+            .collect();
+        let count = ends.last().copied().unwrap_or(0);
         if before + count >= NONE as usize {
             return Err(IdentityError::TooManyIds);
         }
@@ -236,14 +243,25 @@ impl Interning {
                 .collect();
             timed.par_sort_unstable();
             fresh = timed.into_iter().map(|(_, _, entry)| entry).collect();
+            for (number, &entry) in (before as u32..).zip(&fresh) {
+                let (bucket, local) = split(entry);
+                buckets[bucket].entries[local as usize].number = number;
+            }
+        } else {
+            // Each bucket's entries are one run of numbers.
+            buckets.par_iter_mut().enumerate().for_each(|(own, bucket)| {
+                let (start, end) = (if own == 0 { 0 } else { ends[own - 1] }, ends[own]);
+                for (number, &entry) in ((before + start) as u32..).zip(&fresh[start..end]) {
+                    bucket.entries[split(entry).1 as usize].number = number;
+                }
+            });
         }
         known.kinds.reserve_exact(count);
-        for (number, &entry) in (before as u32..).zip(&fresh) {
+        let kind = |&entry: &u32| {
             let (bucket, local) = split(entry);
-            let entry = &mut buckets[bucket].entries[local as usize];
-            entry.number = number;
-            known.kinds.push(entry.kind);
-        }
+            buckets[bucket].entries[local as usize].kind
+        };
+        known.kinds.par_extend(fresh.par_iter().map(kind));
         known.entries.reserve_exact(count);
         known.entries.append(&mut fresh);
         let mut table = IdTable { buckets, known };

@@ -80,11 +80,7 @@ pub fn add_identities(
     let columns = intake.columns();
     let (takers, tally) = read_table(rows, &columns, runtime, || RowTaker(intake.reader()))?;
     refuse_rejected(on_error, &tally)?;
-    let read = takers
-        .into_iter()
-        .map(|taker| taker.0.into_read())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(SourceError::from)?;
+    let read = takers.into_iter().map(|taker| taker.0.into_read()).collect();
     finished(runtime, |stop| intake.finish(read, tally, stop))
 }
 
@@ -129,6 +125,10 @@ struct RowTaker<'a>(Reader<'a>);
 impl Taker for RowTaker<'_> {
     fn take(&mut self, piece: &Piece, tally: &mut Tally) -> Result<(), SourceError> {
         Ok(self.0.take(&piece.place, piece.first_row, &piece.batch, tally)?)
+    }
+
+    fn end(&mut self) -> Result<(), SourceError> {
+        Ok(self.0.intern()?)
     }
 }
 

@@ -25,7 +25,8 @@ trait Reading: Sync {
     fn split(&self, worker: &mut Self::Worker, split: usize, stop: &Stop<'_>, tally: &mut Tally) -> Result<(), SourceError>;
     /// Takes one piece of a sequence.
     fn piece(&self, worker: &mut Self::Worker, piece: &Piece, tally: &mut Tally) -> Result<(), SourceError>;
-    fn home(&self, worker: Self::Worker) -> Self::Home;
+    /// What a worker brings home, once there is nothing left to read.
+    fn home(&self, worker: Self::Worker) -> Result<Self::Home, SourceError>;
 }
 
 /// Events that can matter to a request, into a sink a worker.
@@ -51,8 +52,8 @@ impl<'a, S: Sink + Send, F: Fn() -> S + Sync> Reading for EventReading<'a, F> {
         select_batch(self.request, piece, selector, scratch, sink, tally)
     }
 
-    fn home(&self, (sink, ..): Self::Worker) -> S {
-        sink
+    fn home(&self, (sink, ..): Self::Worker) -> Result<S, SourceError> {
+        Ok(sink)
     }
 }
 
@@ -63,6 +64,11 @@ pub(crate) trait Taker: Send {
     /// # Errors
     /// Whatever makes going on useless.
     fn take(&mut self, piece: &Piece, tally: &mut Tally) -> Result<(), SourceError>;
+    /// Ends the work, still on the worker's own thread.
+    ///
+    /// # Errors
+    /// As [`Taker::take`].
+    fn end(&mut self) -> Result<(), SourceError>;
 }
 
 /// Columns of every row, into a taker a worker.
@@ -94,8 +100,9 @@ impl<S: Taker, F: Fn() -> S + Sync> Reading for TableReading<'_, F> {
         taker.take(piece, tally)
     }
 
-    fn home(&self, taker: S) -> S {
-        taker
+    fn home(&self, mut taker: S) -> Result<S, SourceError> {
+        taker.end()?;
+        Ok(taker)
     }
 }
 
@@ -185,7 +192,7 @@ fn read_splits<R: Reading>(reading: &R, next: &AtomicUsize, splits: usize, stop:
         reading.split(&mut worker, split, stop, &mut tally)?;
         stop.progress.advance(tally.rows_read + tally.rows_skipped - before);
     }
-    Ok((reading.home(worker), tally))
+    Ok((reading.home(worker)?, tally))
 }
 
 /// A sink that gives up between batches when asked to.
@@ -289,7 +296,7 @@ fn take_pieces<R: Reading>(receiver: &Mutex<Receiver<Piece>>, reading: &R, stop:
             }
         }
     }
-    refused.map_or_else(|| Ok((reading.home(worker), tally)), Err)
+    refused.map_or_else(|| Ok((reading.home(worker)?, tally)), Err)
 }
 
 /// Parts of all workers, by bucket.
