@@ -240,10 +240,11 @@ fn groups(world: &World, map: &IdentityMap) -> BTreeSet<BTreeSet<Id>> {
         );
         for row in 0..batch.num_rows() {
             let kind = world.types.iter().position(|known| known.name == kinds.value(row)).expect("a type");
-            let at = (people.value(row), kind, ids.value(row).to_owned());
-            assert!(last.as_ref().is_none_or(|last| *last < at), "rows are in order");
+            let age = map.age(kinds.value(row), ids.value(row)).expect("a type");
+            let at = (people.value(row), kind, age);
+            assert!(last.is_none_or(|last| last < at), "rows are in order of person, priority and age");
             assert_eq!(map.lookup(kinds.value(row), ids.value(row)), Ok(Some(at.0)));
-            persons.entry(at.0).or_default().insert((kind, at.2.clone()));
+            persons.entry(at.0).or_default().insert((kind, ids.value(row).to_owned()));
             last = Some(at);
             seen += 1;
         }
@@ -259,7 +260,9 @@ fn groups(world: &World, map: &IdentityMap) -> BTreeSet<BTreeSet<Id>> {
             .expect("there")
             .into_iter()
             .map(|(name, text)| (name.to_owned(), text.to_owned()));
-        assert_eq!(of_map.collect::<Vec<_>>(), listed);
+        let mut of_map: Vec<_> = of_map.collect();
+        of_map.sort_by_key(|(name, text)| (world.types.iter().position(|known| known.name == *name), text.clone()));
+        assert_eq!(of_map, listed);
         let oldest = ids
             .iter()
             .min_by_key(|(kind, text)| map.age(&world.types[*kind].name, text).expect("a type"))
