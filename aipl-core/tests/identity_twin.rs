@@ -115,6 +115,9 @@ fn key(world: &World, (kind, text): &Id) -> u64 {
     xxh3_64_with_seed(text.as_bytes(), xxh3_64(world.types[*kind].name.as_bytes())) >> 1
 }
 
+/// Rank of an anchor, key of a carried identifier, the identifier, and its anchor.
+type Carried = ((bool, usize, u64), u64, Id, Id);
+
 /// Groups of identifiers that belong to one person, straight from the definitions.
 fn persons(world: &World, cuts: &[(Id, Id)], blocked: &[Id]) -> BTreeSet<BTreeSet<Id>> {
     let types = &world.types;
@@ -193,7 +196,7 @@ fn persons(world: &World, cuts: &[(Id, Id)], blocked: &[Id]) -> BTreeSet<BTreeSe
     }
     // Carried identifiers go to the person of the best anchor they were seen with.
     for kind in (0..types.len()).filter(|&kind| !types[kind].joining) {
-        let mut carried: Vec<((bool, usize, u64), u64, Id, Id)> = Vec::new();
+        let mut carried: Vec<Carried> = Vec::new();
         for id in ids.iter().filter(|id| id.0 == kind && !out.contains(*id)) {
             let anchors = links
                 .iter()

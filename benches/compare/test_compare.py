@@ -1,6 +1,7 @@
 """The comparison itself: every installed engine's query keeps the rules, and a wrong answer does not pass."""
 
 import datetime as dt
+import importlib.util
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import identities
 import snapshot
 
 pa = pytest.importorskip("pyarrow")
@@ -154,3 +156,16 @@ def test_arguments_are_checked(arguments: list[str], message: str, capsys: pytes
 def test_an_empty_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert snapshot.main([str(tmp_path), "--as-of", str(AS_OF)]) == 1
     assert "no Parquet files" in capsys.readouterr().err
+
+
+def test_components_are_the_same_in_every_engine(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("numpy")
+    engines = [engine for engine in identities.ENGINES if engine == "aipl" or importlib.util.find_spec(engine)]
+    assert identities.compare(engines, 300, 250, 5, 1) == 0
+    assert "the same partition" in capsys.readouterr().out
+
+
+def test_strings_are_resolved_beside_their_decoding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("numpy")
+    assert identities.strings(tmp_path, 400, 300, 5) == 0
+    assert "300 rows" in capsys.readouterr().out

@@ -105,11 +105,11 @@ class Events:
 
         Examples
         --------
-        >>> members = pyarrow.table({"user": ["u3"], "brand": ["acme"], "state": ["member"],
+        >>> members = pyarrow.table({"user": ["u1"], "brand": ["acme"], "state": ["member"],
         ...                          "from": ["2024-01-01"], "to": pyarrow.array([None], pyarrow.string())})
         >>> both = events.with_states(members, consumer="user", scope="brand")
         >>> aipl.snapshot(both, model, as_of="2024-06-30").audience("acme", "I").ids()
-        ['u2', 'u3']
+        ['u1', 'u2']
         """
         _exported("table", table)
         columns = [scope] if isinstance(scope, str) else list(scope) if isinstance(scope, Sequence) else None

@@ -46,7 +46,8 @@ def test_examples_run(name: str, tmp_path: Path) -> None:
     cases = finder.find(module, name, globs=example_globals(tmp_path))
     for value in vars(module).values():
         if isinstance(value, type) and value.__module__ == "aipl" and name != "aipl":
-            cases += finder.find(value, f"{name}.{value.__name__}", globs=example_globals(tmp_path))
+            # Without a module the finder takes methods as well, whatever module their code names.
+            cases += finder.find(value, f"{name}.{value.__name__}", module=False, globs=example_globals(tmp_path))
     for case in cases:
         runner.run(case, out=report.append)
     assert runner.summarize(verbose=False).failed == 0, "".join(report)

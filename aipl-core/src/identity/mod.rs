@@ -14,6 +14,7 @@ pub mod map;
 pub mod normalize;
 pub mod observations;
 pub mod people;
+pub mod reader;
 pub mod table;
 pub mod tables;
 

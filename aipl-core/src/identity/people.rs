@@ -188,12 +188,15 @@ impl People {
     }
 }
 
+/// Type and value of unknown accounts, by the number of their person.
+type Strangers = HashMap<i64, (u8, Box<str>)>;
+
 /// Accounts met while events are read; shared by all workers.
 #[derive(Debug)]
 pub struct Meeting {
     /// A bit for each identifier of the map.
     known: Vec<AtomicU64>,
-    strangers: Vec<Mutex<HashMap<i64, (u8, Box<str>)>>>,
+    strangers: Vec<Mutex<Strangers>>,
     clash: AtomicBool,
 }
 
@@ -260,7 +263,7 @@ pub struct Seen {
     people: People,
     known: u64,
     /// Type and value of unknown accounts, by the number of their person.
-    strangers: HashMap<i64, (u8, Box<str>)>,
+    strangers: Strangers,
 }
 
 /// What became of values that were looked up.

@@ -11,7 +11,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
 use crate::event::Tally;
-use crate::identity::intake::Reader;
+use crate::identity::reader::Reader;
 use crate::identity::{Guards, IdType, IdentityError, IdentityMap, Intake, Reading};
 use crate::source::error::guard;
 use crate::source::positioned::PositionedFile;
@@ -78,7 +78,7 @@ pub fn add_identities(
     let intake = Intake::new(map, &rows.name(), &rows.columns(), reading).map_err(SourceError::from)?;
     runtime.progress().begin(rows.rows().unwrap_or(0));
     let columns = intake.columns();
-    let (takers, tally) = read_table(rows, &columns, runtime, || RowTaker(intake.reader()))?;
+    let (takers, tally) = read_table(rows, &columns, runtime, || RowTaker(Reader::new(&intake)))?;
     refuse_rejected(on_error, &tally)?;
     let read = takers.into_iter().map(|taker| taker.0.into_read()).collect();
     finished(runtime, |stop| intake.finish(read, tally, stop))
@@ -175,11 +175,10 @@ pub fn read_identities(path: &Path, runtime: &Runtime<'_>) -> Result<IdentityMap
                 format: "Parquet",
                 problem: error.to_string(),
             };
-            let reader = ParquetRecordBatchReaderBuilder::try_new(file)
-                .map_err(malformed)?
-                .build()
-                .map_err(malformed)?;
-            let schema = reader.schema();
+            let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(malformed)?;
+            // The reader itself does not keep the metadata.
+            let schema = builder.schema().clone();
+            let reader = builder.build().map_err(malformed)?;
             Ok(IdentityMap::from_observations(&schema, reader, &|| progress.is_canceled())?)
         })
     });
