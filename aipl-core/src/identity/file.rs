@@ -283,7 +283,9 @@ impl Gathering {
             }
             let source = sources.is_valid(place).then(|| self.number_source(sources.value(place)));
             let table = &mut self.inner.table;
-            let interning = self.interning.get_or_insert_with(|| std::mem::take(table).open());
+            let interning = self
+                .interning
+                .get_or_insert_with(|| Arc::unwrap_or_clone(std::mem::take(table)).open());
             let entry = interning.entry(self.seeds[kind], kind as u8, ids.value(place));
             self.ids.push(entry.ok_or(IdentityError::TooManyIds)?);
             let row = (
@@ -328,7 +330,10 @@ impl Gathering {
         }
         let table = &mut self.inner.table;
         let before = self.interning.as_ref().map_or(table.len(), Interning::known) as u32;
-        let interning = self.interning.take().unwrap_or_else(|| std::mem::take(table).open());
+        let interning = self
+            .interning
+            .take()
+            .unwrap_or_else(|| Arc::unwrap_or_clone(std::mem::take(table)).open());
         self.inner.keep(interning, before, vec![part], width, true, &|_| false)
     }
 }

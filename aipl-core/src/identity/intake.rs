@@ -103,7 +103,7 @@ impl Intake {
         Ok(Intake {
             before: inner.table.len() as u32,
             readers: AtomicUsize::new(0),
-            interning: std::mem::take(&mut inner.table).open(),
+            interning: Arc::unwrap_or_clone(std::mem::take(&mut inner.table)).open(),
             seeds: inner.types.iter().map(IdType::seed).collect(),
             sources: Mutex::new(inner.sources.iter().cloned().zip(0..).collect()),
             hashes_met: inner.types.iter().map(|_| AtomicU8::new(0)).collect(),
@@ -229,7 +229,7 @@ impl Inner {
     ) -> Result<(), IdentityError> {
         let first_seen = timed.then(|| FirstSeen::new(&parts, width));
         let by_entry = first_seen.as_ref().map(|first_seen| |entry: u32| first_seen.of(entry));
-        self.table = interning.settle(dead, by_entry.as_ref().map(|of| of as &(dyn Fn(u32) -> i64 + Sync)))?;
+        self.table = Arc::new(interning.settle(dead, by_entry.as_ref().map(|of| of as &(dyn Fn(u32) -> i64 + Sync)))?);
         let table = &self.table;
         parts.par_iter_mut().for_each(|part| {
             part.ids.iter_mut().filter(|id| **id != NONE).for_each(|id| *id = table.number(*id));

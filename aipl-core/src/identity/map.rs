@@ -50,7 +50,8 @@ pub(super) struct Inner {
     /// How values of each type are hashed; settled by the first batch.
     pub hashes: Vec<Option<Hash>>,
     pub guards: Guards,
-    pub table: IdTable,
+    /// Shared between maps that differ in links alone.
+    pub table: Arc<IdTable>,
     pub batches: Vec<Arc<Batch>>,
     pub sources: Vec<String>,
     /// Identifiers on an ignore list.
@@ -144,7 +145,7 @@ impl IdentityMap {
                 blanks: vec![0; types.len()],
                 types,
                 guards,
-                table: IdTable::default(),
+                table: Arc::default(),
                 batches: Vec::new(),
                 sources: Vec::new(),
                 ignored: BTreeSet::new(),
