@@ -13,12 +13,15 @@ use aipl_benches::generate::EventGenerator;
 use aipl_benches::params::GeneratorParams;
 use aipl_core::analyses::{FlowParams, SnapshotParams, TrendParams, flow, snapshot, trend};
 use aipl_core::audience::Audience;
+use aipl_core::base::id::int_key;
 use aipl_core::base::{IdKind, IdValue, Zone};
 use aipl_core::event::{BehaviorDecoder, EventSchema, TimeColumn};
+use aipl_core::identity::{Guards, IdType, Reading, components};
 use aipl_core::model::{StageModel, compile};
-use aipl_core::source::Events;
-use aipl_core::timeline::{Runtime, Timelines, Universe};
-use arrow::array::RecordBatch;
+use aipl_core::source::memory::StreamSource;
+use aipl_core::source::{Events, OnError};
+use aipl_core::timeline::{Runtime, Timelines, Universe, resolve_identities};
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const ROWS: usize = 1_000_000;
@@ -112,6 +115,38 @@ fn logs(c: &mut Criterion) {
     group.finish();
 }
 
+/// Links drawn at random, each a phone and a device.
+fn drawn(nodes: u64) -> (Vec<u32>, Vec<u32>) {
+    let node = |n: u64| (int_key(n as i64) % nodes) as u32;
+    (0..ROWS as u64).map(|n| (node(2 * n), node(2 * n + 1))).unzip()
+}
+
+fn identity_floor(c: &mut Criterion) {
+    const NODES: u64 = 600_000;
+    let (left, right) = drawn(NODES);
+    let runtime = Runtime::default();
+    let mut group = c.benchmark_group("identity");
+    group.throughput(Throughput::Elements(ROWS as u64)).sample_size(20);
+    group.bench_function("components of 1 M links", |b| {
+        b.iter(|| runtime.run(|| components(NODES as usize, &[(black_box(&left), &right)], &|| false)));
+    });
+    let texts =
+        |prefix: &str, nodes: &[u32]| Arc::new(nodes.iter().map(|node| Some(format!("{prefix}{node:08}"))).collect::<StringArray>());
+    let columns: [(&str, ArrayRef); 2] = [("phone", texts("139", &left)), ("device", texts("d", &right))];
+    let rows = RecordBatch::try_from_iter(columns).expect("a batch");
+    let source = StreamSource::from_batches("rows", rows.schema(), vec![rows]);
+    let reading = Reading {
+        seen_at: None,
+        source: None,
+        zone: Arc::new(Zone::named("UTC").expect("zone")),
+    };
+    let types = || ["phone", "device"].map(IdType::named).to_vec();
+    group.bench_function("persons of 1 M rows of text", |b| {
+        b.iter(|| resolve_identities(&source, types(), Guards::default(), &reading, OnError::Reject, &runtime).expect("resolves"));
+    });
+    group.finish();
+}
+
 fn audience_floor(c: &mut Criterion) {
     let universe = Arc::new(Universe::of_ids(IdKind::Int64, (0..1_000_000).map(IdValue::Int)));
     let every = |step: usize| Audience::of_ids(&universe, (0..1_000_000).step_by(step).map(IdValue::Int), "every");
@@ -129,5 +164,13 @@ fn audience_floor(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(floors, event_floor, model_floor, timeline_and_stage_floors, logs, audience_floor);
+criterion_group!(
+    floors,
+    event_floor,
+    model_floor,
+    identity_floor,
+    timeline_and_stage_floors,
+    logs,
+    audience_floor
+);
 criterion_main!(floors);
