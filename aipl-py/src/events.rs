@@ -112,7 +112,7 @@ impl PyEvents {
                 }
             }
             let table = StateTable::read(&batches, &columns, self.inner.zone())?;
-            Ok::<_, SourceError>(self.inner.clone().with_states(table))
+            self.inner.clone().with_states(table)
         })?;
         Ok(PyEvents { inner })
     }

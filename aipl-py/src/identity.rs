@@ -8,6 +8,7 @@ use aipl_core::Error;
 use aipl_core::analyses::Report;
 use aipl_core::base::Zone;
 use aipl_core::event::SchemaError;
+use aipl_core::identity::tables::Stop;
 use aipl_core::identity::{Guards, IdType, IdTypeOf, IdentityError, IdentityMap, Normalizer, People, Reading, Unknown, components};
 use aipl_core::source::{OnError, Source, SourceError, open_table};
 use aipl_core::timeline::{
@@ -84,8 +85,17 @@ fn guards(max_people_per_id: Option<u32>, max_component: Option<u32>) -> Guards 
 
 impl PyIdentityMap {
     /// A table that is made on the pool.
-    fn table(&self, py: Python<'_>, make: impl FnOnce(&IdentityMap) -> Result<RecordBatch, IdentityError> + Send) -> PyResult<PyTable> {
-        detached(py, None, |runtime| runtime.run(|| make(&self.inner)).map_err(Error::from)).map(PyTable::of_batch)
+    fn table(
+        &self,
+        py: Python<'_>,
+        make: impl FnOnce(&IdentityMap, Stop<'_>) -> Result<RecordBatch, IdentityError> + Send,
+    ) -> PyResult<PyTable> {
+        let made = detached(py, None, |runtime| {
+            runtime.progress().begin(0);
+            let progress = runtime.progress();
+            runtime.run(|| make(&self.inner, &|| progress.is_canceled())).map_err(Error::from)
+        });
+        made.map(PyTable::of_batch)
     }
 }
 
@@ -195,11 +205,11 @@ impl PyIdentityMap {
     }
 
     fn ignored(&self, py: Python<'_>) -> PyResult<PyTable> {
-        self.table(py, IdentityMap::ignored)
+        self.table(py, |map, _| map.ignored())
     }
 
     fn links(&self, py: Python<'_>, person: i64) -> PyResult<PyTable> {
-        self.table(py, |map| map.links(person))
+        self.table(py, |map, stop| map.links(person, stop))
     }
 
     /// The account of the map as JSON.
@@ -239,7 +249,9 @@ impl PyIdentityMap {
     }
 
     fn write_parquet(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        guarded(py, || write_identities(&self.inner, &path))
+        detached(py, None, |runtime| {
+            write_identities(&self.inner, &path, runtime).map_err(Error::from)
+        })
     }
 
     #[staticmethod]

@@ -236,7 +236,9 @@ class Audience:
             raise type_error("ids", "a list of str or int", ids)
         known = _known(universe)
         if id_type is not None:
-            values = [None if value is None else identifier(f"ids[{at}]", value) for at, value in enumerate(ids)]
+            # Arrow's arrays iterate over scalars of their own.
+            plain = ids.to_pylist() if hasattr(ids, "to_pylist") else ids
+            values = [None if _is_missing(value) else identifier(f"ids[{at}]", value) for at, value in enumerate(plain)]
             made = f"{len(values):,} given values of {text('id_type', id_type)}"
             inner, report = _core.Audience.of_type(values, known._inner, id_type, made)
             return Audience(inner, known), MatchReport(**json.loads(report))
@@ -378,6 +380,11 @@ class Audience:
     def __repr__(self) -> str:
         noun = "consumer" if len(self) == 1 else "consumers"
         return f"Audience({len(self):,} {noun}: {self.made})"
+
+
+def _is_missing(value: object) -> bool:
+    """None, NaN, and the missing value of pandas, which is not equal to anything."""
+    return value is None or (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _restored(data: bytes, universe: Universe | None, made: str) -> Audience:

@@ -46,8 +46,8 @@ class IdType:
         How values are brought to one form: `phone` to 11 digits without 86, `email` trimmed and in lower case, `idfa` in upper case
         with dashes, `imei` as 14 or 15 digits in lower case, `mac` as 12 digits in upper case.
     hash : {"md5", "sha256"}, optional
-        How values are hashed, where plain and hashed ones are mixed. By default this is found out: if hashed values are met in the
-        first rows, plain ones are hashed in the same way. Only for types with a form of their own (`phone` to `mac` above).
+        How values are hashed, where plain and hashed ones are mixed; values hashed in another way are left out and counted
+        (`other_hash`). By default this is found out: if hashed values are met in the first rows, plain ones are hashed in the same way. Only for types with a form of their own (`phone` to `mac` above).
     ignore : list, optional
         Values that identify nobody, besides the built-in ones: blanks, zeros, numbers and addresses for tests, emulators.
 
@@ -155,7 +155,8 @@ class IdType:
 
 
 def _id_types(given: object) -> list[IdType]:
-    if isinstance(given, str | IdType) or not isinstance(given, Iterable):
+    # The order is the priority, so what has none is refused.
+    if not isinstance(given, list | tuple):
         raise type_error("id_types", "a list of names and IdTypes", given)
     types = []
     for at, item in enumerate(given):
@@ -216,8 +217,9 @@ def resolve_identities(
     id_types : list of str or IdType
         The id types in order of priority, the highest first. At least one must be joining.
     max_people_per_id : int or None
-        An identifier that rows show with more than this many different values of one id type links nobody and belongs to nobody
-        (reason `shared`); values of the family `device` are not counted, since a person has many devices. None counts nothing.
+        A joining identifier that rows show with more than this many different values of one id type links nobody and belongs to nobody
+        (reason `shared`). Carried values are counted, values of the family `device` are not, since a person has many devices. None
+        counts nothing.
     max_component : int or None
         The most joining identifiers of a person. Of a component that is larger, links are taken from the strongest on; those that
         would make a person larger are refused.
@@ -307,9 +309,11 @@ class IdentityMap:
         self._counts: tuple[int, int, int] = inner.counts()
         self._report: dict[str, Any] | None = None
 
-    def _told(self, stacklevel: int = 3) -> IdentityMap:
-        """Warns once of values that could not be used."""
-        rejected = self._inner.rejected()
+    def _told(self, before: list[tuple[str, int]] | None = None, stacklevel: int = 3) -> IdentityMap:
+        """Warns once of values that could not be used, and had not been told of before."""
+        known = dict(before or [])
+        fresh = [(reason, number - known.get(reason, 0)) for reason, number in self._inner.rejected()]
+        rejected = [(reason, number) for reason, number in fresh if number]
         if rejected:
             reasons = ", ".join(f"{reason} {number:,}" for reason, number in rejected)
             total = sum(number for _, number in rejected)
@@ -352,7 +356,7 @@ class IdentityMap:
 
         A person that comes of several keeps the number of the oldest; `merges` tells which became one. Rows, errors and warnings are
         those of `resolve_identities`. A column of which the map knows plain values cannot turn into hashed ones: resolve all rows again with
-        `IdType(..., hash=...)`.
+        `IdType(..., hash=...)`. There is no way back from `block` and `unlink` but the map they were called on.
 
         Examples
         --------
@@ -365,8 +369,7 @@ class IdentityMap:
         """
         names = [id_type.name for id_type in self.id_types]
         inner = self._inner.add(_rows(rows, names), _how(seen_at, source, tz, on_error), checked_progress(progress))
-        added = IdentityMap(inner)
-        return added._told() if inner.rejected() != self._inner.rejected() else added
+        return IdentityMap(inner)._told(self._inner.rejected())
 
     def unlink(self, left: tuple[str, Id], right: tuple[str, Id]) -> IdentityMap:
         """The map without the link between two identifiers that rows show together: as if no row had ever linked them.
@@ -416,7 +419,7 @@ class IdentityMap:
         return self._inner.lookup(*_typed("id", (id_type, id)))
 
     def person(self, person: int) -> list[tuple[str, str]]:
-        """Id type and value of every identifier of a person, in order of priority and then of value.
+        """Id type and value of every identifier of a person, in order of priority and then of age.
 
         Raises
         ------
@@ -459,7 +462,7 @@ class IdentityMap:
         return self._table("ignored", self._inner.ignored())
 
     def links(self, person: int) -> Table:
-        """The links that hold a person together: `id_type_a`, `id_a`, `id_type_b`, `id_b`, `rows`, `seen_at`.
+        """The links that rows show within a person: `id_type_a`, `id_a`, `id_type_b`, `id_b`, `rows`, `seen_at`.
 
         Raises
         ------
@@ -474,7 +477,7 @@ class IdentityMap:
     def merges(self) -> Table:
         """The log of merges: every link that joined two persons who had both been seen before it.
 
-        What one batch of rows shows at one time, or without times, is seen at once and merges nobody; so the log has entries for rows
+        Carried values connect nobody, so only links between joining ids merge. What one batch of rows shows at one time, or without times, is seen at once and merges nobody; so the log has entries for rows
         that were added, and for rows with `seen_at`. It is worked out from the rows that stand today: what was taken back is not in it.
 
         Returns
@@ -519,7 +522,7 @@ class IdentityMap:
 
     @staticmethod
     def from_arrow(data: Any) -> IdentityMap:
-        """The map that `to_arrow` gave. The rows are resolved again.
+        """The map that `to_arrow` gave. The rows are resolved again; what could not be used when they were read is not stored.
 
         Raises
         ------

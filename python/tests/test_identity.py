@@ -347,6 +347,64 @@ def test_rows_that_mix_id_types_and_states_of_accounts() -> None:
         events.with_identity(people, id_type_column="kin")
 
 
+def test_what_a_review_found() -> None:
+    """Cases in which an earlier state of the code was wrong."""
+    # An unlinked pair no longer counts toward the people of an identifier.
+    accounts = [f"t{n}" for n in range(11)]
+    crowded = aipl.resolve_identities(pa.table({"phone": [phone(21)] * 11, "taobao": accounts}), ["phone", "taobao"])
+    assert (len(crowded), len(crowded.unlink(("phone", phone(21)), ("taobao", "t10")))) == (11, 2)
+    # Carried values merge nobody.
+    rows = pa.table({
+        "phone": [phone(21), phone(22)] * 3, "device": [None] * 4 + ["d"] * 2, "nick": [None, None, "c", "c", None, None],
+        "seen_at": pa.array(range(1, 7), pa.timestamp("us")),
+    })  # fmt: skip
+    people = aipl.resolve_identities(rows, ["phone", "device", aipl.IdType("nick", joining=False)])
+    assert [(row["id_b"], row["seen_at"].microsecond) for row in people.merges().to_dicts()] == [("d", 6)]
+    # Foreign numbers are no mainland mobiles; numbers that floating point has been through are.
+    with pytest.warns(aipl.RejectedRowsWarning):
+        foreign = aipl.resolve_identities(pa.table({"phone": ["+1 391 234 5679", "13912345679.0"], "taobao": ["us", "cn"]}), ["phone", "taobao"])
+    assert (len(foreign), foreign.lookup("phone", "13912345679")) == (2, foreign.lookup("taobao", "cn"))
+    # Hashes of two kinds are refused, or counted where one is chosen; a map without plain values can learn hashed ones.
+    md5, sha = (hashlib.new(kind, phone(21).encode()).hexdigest() for kind in ("md5", "sha256"))
+    with pytest.raises(aipl.ParameterError, match="md5 and sha256"):
+        aipl.resolve_identities(pa.table({"phone": [md5, sha]}), ["phone"])
+    with pytest.warns(aipl.RejectedRowsWarning, match="other_hash 1"):
+        aipl.resolve_identities(pa.table({"phone": [md5, sha]}), [aipl.IdType("phone", hash="md5")])
+    assert len(aipl.resolve_identities(pa.table({"device": ["d"]}), ["phone", "device"]).add(pa.table({"phone": [md5], "device": ["d"]}))) == 1
+    # Type names of links are text.
+    with pytest.warns(aipl.RejectedRowsWarning, match="unknown_id_type"):
+        aipl.resolve_identities(pa.table({"id_type_a": [1], "id_a": [1], "id_type_b": ["phone"], "id_b": [phone(21)]}), ["phone"])
+    with pytest.raises(TypeError, match="id_types"):
+        aipl.resolve_identities(rows, {"phone", "device"})
+    with pytest.raises(aipl.SchemaError, match="Int64"):
+        aipl.resolve_identities(pd.DataFrame({"phone": [13912345679, None]}), ["phone"])
+    # Rows without an identifier are no rows of the map; sources stay with their links.
+    told = pa.table({"phone": [phone(21), None, phone(21), phone(21)], "device": [None, "d", "d", "d"], "source": ["z", "z", "b", "a"],
+                     "seen_at": pa.array([1, 2, 5, 5], pa.timestamp("us"))})  # fmt: skip
+    people = aipl.resolve_identities(pa.concat_tables([told, told.slice(0, 1).set_column(0, "phone", pa.array([None], pa.string()))]), ["phone", "device"])
+    back = aipl.IdentityMap.from_arrow(people.to_arrow())
+    assert (repr(back), back.merges().to_pydict()) == (repr(people), people.merges().to_pydict())
+
+
+def test_consumers_with_a_state_alone_and_hashed_uploads() -> None:
+    people = aipl.resolve_identities(pa.table({"phone": [phone(21), phone(22)], "taobao": ["t1", "t9"]}), ["phone", "taobao"])
+    table = pa.table({"user": ["t1", "0"], "brand": ["acme"] * 2, "action": ["view"] * 2, "day": ["2024-06-20"] * 2})
+    members = pa.table({"user": ["zz", "t9"], "brand": ["acme"] * 2, "state": ["member"] * 2, "from": ["2024-04-10"] * 2, "to": ["2024-06-25"] * 2})
+    events = aipl.from_arrow(table, SCHEMA, tz="Asia/Shanghai").with_states(members, consumer="user", scope="brand")
+    with pytest.warns(aipl.RejectedRowsWarning, match="null_consumer 1"):
+        snap = aipl.snapshot(events.with_identity(people, id_type="taobao"), MODEL, as_of="2024-06-21")
+    assert snap.audience("acme", "I").ids(id_type="taobao") == ["t9", "zz"]
+    assert snap.report["identity"] == {"accounts": 3, "unknown_accounts": 1, "persons": 3, "accounts_per_person": 1.0}
+    assert aipl.Audience.from_ids(["zz"], snap, id_type="taobao")[1].matched == 1
+    md5, sha = (hashlib.new(kind, phone(21).encode()).hexdigest() for kind in ("md5", "sha256"))
+    found, match = aipl.Audience.from_ids(pd.Series([md5, sha, None, float("nan")]), snap, id_type="phone")
+    assert (match.matched, match.persons, match.blank, found.ids(id_type="taobao")) == (2, 1, 2, ["t1"])
+    assert aipl.Audience.from_ids(pa.array([phone(21)]), snap, id_type="phone")[1].matched == 1
+    mixed = aipl.from_arrow(table.append_column("kind", pa.array(["taobao"] * 2)), SCHEMA, tz="Asia/Shanghai")
+    with pytest.raises(aipl.ParameterError, match="states"):
+        mixed.with_identity(people, id_type_column="kind").with_states(members, consumer="user", scope="brand")
+
+
 def test_accounts_need_an_identity() -> None:
     table, _ = random_events(2)
     snap = aipl.snapshot(aipl.from_arrow(table, SCHEMA, tz="Asia/Shanghai"), MODEL, as_of="2024-06-28")

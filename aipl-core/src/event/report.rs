@@ -36,6 +36,8 @@ pub enum Reason {
     ReversedPeriod,
     /// An identifier has not the form of its type.
     MalformedId,
+    /// A hashed identifier is hashed in another way than those of its type.
+    OtherHash,
     /// A link names an id type that the map does not have.
     UnknownIdType,
     /// Under an identity, the consumer's identifier belongs to no known person.
@@ -62,6 +64,7 @@ impl Reason {
             Reason::MalformedRow => "malformed_row",
             Reason::ReversedPeriod => "reversed_period",
             Reason::MalformedId => "malformed_id",
+            Reason::OtherHash => "other_hash",
             Reason::UnknownIdType => "unknown_id_type",
             Reason::UnknownPerson => "unknown_person",
         }

@@ -37,7 +37,7 @@ pub enum IdentityError {
         columns: Vec<String>,
     },
     /// A column of a type that holds no identifiers.
-    #[error("{place}: column {column:?} is {found}; identifiers are {accepted}")]
+    #[error("{place}: column {column:?} is {found}; accepted: {accepted}{}", if found.starts_with("Float") { "; cast whole numbers to integers first (in pandas: astype('Int64'))" } else { "" })]
     ColumnType {
         /// The file or table.
         place: String,
@@ -50,7 +50,7 @@ pub enum IdentityError {
     },
     /// Values hashed in another way than the map's.
     #[error(
-        "{id_type}: these rows hold {found} values and the map holds {kept} ones, which cannot be compared; resolve all rows again with hash = {found:?}"
+        "{id_type}: these rows hold {found} values and the map holds {kept} values, which cannot be compared; resolve all rows again with a `hash` for this id type, which leaves values hashed in another way out and counts them"
     )]
     HashMismatch {
         /// The id type.

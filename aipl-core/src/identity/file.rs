@@ -35,6 +35,7 @@ struct Stored {
     unlinked: Vec<((String, String), (String, String))>,
     blocked: Vec<(String, String)>,
     blanks: Vec<u64>,
+    sources: Vec<String>,
     batches: usize,
 }
 
@@ -69,6 +70,7 @@ impl IdentityMap {
             unlinked: inner.cuts.iter().map(|&(low, high)| (named(low), named(high))).collect(),
             blocked: inner.blocked.iter().map(|&id| named(id)).collect(),
             blanks: inner.blanks.clone(),
+            sources: inner.sources.clone(),
             batches: inner.batches.len(),
         };
         let text = serde_json::to_string(&stored).map_err(|error| malformed(error.to_string()))?;
@@ -86,7 +88,7 @@ impl IdentityMap {
         ))
     }
 
-    /// The map that was stored as these rows.
+    /// The map that was stored as these rows; unfinished once `stop` holds. What could not be used when they were read is not stored.
     ///
     /// # Errors
     /// Rows that no map was stored as; what reading them refuses.
@@ -115,9 +117,12 @@ impl IdentityMap {
             return Err(malformed("its rules do not fit its id types".to_owned()));
         }
         let mut inner = (*map.inner).clone();
-        (inner.hashes, inner.blanks) = (stored.hashes, stored.blanks);
+        (inner.hashes, inner.blanks, inner.sources) = (stored.hashes, stored.blanks, stored.sources);
         let mut gathering = Gathering::new(inner);
         for batch in batches {
+            if stop() {
+                break;
+            }
             gathering.take(&batch.map_err(|error| malformed(error.to_string()))?)?;
         }
         while gathering.inner.batches.len() < stored.batches {
@@ -247,7 +252,7 @@ impl Gathering {
             interning: None,
             ids: Vec::new(),
             rows: Vec::new(),
-            sources: HashMap::new(),
+            sources: inner.sources.iter().cloned().zip(0..).collect(),
             at: (0, -1),
             inner,
         }

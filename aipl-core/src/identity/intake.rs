@@ -182,14 +182,17 @@ impl Intake {
             if self.inner.hashes[place].is_some() || met == 0 {
                 continue;
             }
-            let found = SEEN.iter().rfind(|(_, bit)| met & bit != 0).map(|(hash, _)| *hash);
-            let Some(hash) = found else { continue };
-            if !self.inner.batches.is_empty() {
-                return Err(IdentityError::HashMismatch {
-                    id_type: self.inner.types[place].name.clone(),
-                    found: hash.to_string(),
-                    kept: "plain".to_owned(),
-                });
+            let found: Vec<Hash> = SEEN.iter().filter(|(_, bit)| met & bit != 0).map(|(hash, _)| *hash).collect();
+            let mismatch = |kept: &str| IdentityError::HashMismatch {
+                id_type: self.inner.types[place].name.clone(),
+                found: found.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and "),
+                kept: kept.to_owned(),
+            };
+            let &[hash] = found.as_slice() else {
+                return Err(mismatch("one kind of"));
+            };
+            if self.interning.has(kind) {
+                return Err(mismatch("plain"));
             }
             self.inner.hashes[place] = Some(hash);
             let normalizer = self.inner.types[place].normalizer;

@@ -242,7 +242,9 @@ fn shared(rows: &[Stretch<'_>], out: &[bool], most: u32, rules: Rules<'_>) -> Ve
                         .iter()
                         .filter(|&&other| other != NONE && other != id && !out[other as usize] && people[kind(other)])
                     {
-                        met.add(id, kinds[other as usize], other, most);
+                        if rules.cuts.is_empty() || !rules.cuts.contains(&pair(id, other)) {
+                            met.add(id, kinds[other as usize], other, most);
+                        }
                     }
                 }
             }

@@ -236,6 +236,18 @@ impl IdentityMap {
         })
     }
 
+    /// How values of a type are hashed.
+    pub(crate) fn hash_of(&self, kind: u8) -> Option<Hash> {
+        self.inner.hashes[usize::from(kind)]
+    }
+
+    /// Every value of a type that belongs to a person.
+    pub(crate) fn values_of(&self, kind: u8) -> impl Iterator<Item = (i64, &str)> {
+        let kinds = self.inner.table.kinds();
+        let own = (0u32..).zip(kinds).filter(move |(_, own)| **own == kind).map(|(id, _)| id);
+        own.filter_map(|id| self.person_of(id).map(|person| (person, self.inner.table.text(id))))
+    }
+
     /// A raw value as it stands in the map; `None` if it is blank or malformed.
     pub(crate) fn canonical(&self, kind: u8, raw: &str) -> Option<String> {
         let (id_type, hash) = (&self.inner.types[usize::from(kind)], self.inner.hashes[usize::from(kind)]);

@@ -165,22 +165,27 @@ fn lower(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// A mobile number of mainland China: 11 digits from 13 to 19.
 fn is_mobile(text: &str) -> bool {
-    text.len() == 11 && text.starts_with('1') && text.bytes().all(|byte| byte.is_ascii_digit())
+    let bytes = text.as_bytes();
+    bytes.len() == 11 && bytes[0] == b'1' && (b'3'..=b'9').contains(&bytes[1]) && bytes.iter().all(u8::is_ascii_digit)
+}
+
+/// What a number that floating point has been through was before.
+fn whole(text: &str) -> &str {
+    text.strip_suffix(".0").unwrap_or(text)
 }
 
 fn phone(text: &str) -> Option<Cow<'_, str>> {
     if is_mobile(text) {
         return Some(Cow::Borrowed(text));
     }
-    let digits = without(text, |letter| matches!(letter, ' ' | '-' | '(' | ')' | '.' | '+' | '\u{a0}'));
-    let country = ["0086", "086", "86"];
-    let bare = country
-        .iter()
-        .find_map(|code| digits.strip_prefix(code).filter(|rest| is_mobile(rest)))
-        .unwrap_or(&digits);
-    // A number that floating point has been through.
-    let bare = bare.strip_suffix(".0").unwrap_or(bare);
+    let digits = without(whole(text), |letter| matches!(letter, ' ' | '-' | '(' | ')' | '.' | '\u{a0}'));
+    // With a country code it is that country's number: another country's must not pass for a Chinese one.
+    let bare = match ["+86", "0086", "086", "86"].iter().find_map(|code| digits.strip_prefix(code)) {
+        Some(rest) if is_mobile(rest) => rest,
+        _ => &digits,
+    };
     (is_mobile(bare) || bare.bytes().all(|byte| byte == b'0')).then(|| Cow::Owned(bare.to_owned()))
 }
 
@@ -211,7 +216,7 @@ fn idfa(text: &str) -> Option<Cow<'_, str>> {
 }
 
 fn imei(text: &str) -> Option<Cow<'_, str>> {
-    let digits = without(text, |letter| matches!(letter, ' ' | '-' | '/'));
+    let digits = without(whole(text), |letter| matches!(letter, ' ' | '-' | '/'));
     let good = matches!(digits.len(), 14 | 15) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     good.then(|| Cow::Owned(digits.to_ascii_lowercase()))
 }
@@ -242,7 +247,7 @@ pub fn hashed(hash: Hash, text: &str) -> String {
 pub fn built_in_ignores(normalizer: Normalizer) -> Vec<String> {
     let listed: &[&str] = match normalizer {
         Normalizer::Exact | Normalizer::Trim | Normalizer::Idfa => &[],
-        Normalizer::Phone => &["13800138000", "12345678901", "12345678910", "10000000000", "11111111111"],
+        Normalizer::Phone => &["13800138000"],
         Normalizer::Email => &[
             "test@test.com",
             "test@example.com",
@@ -289,6 +294,8 @@ mod tests {
             (Normalizer::Phone, "+86 139 1234 5679", "13912345679"),
             (Normalizer::Phone, "8613912345679", "13912345679"),
             (Normalizer::Phone, "0086-13912345679", "13912345679"),
+            (Normalizer::Phone, "13912345679.0", "13912345679"),
+            (Normalizer::Imei, "352099001761481.0", "352099001761481"),
             (Normalizer::Email, "  Ada.L@Example.ORG ", "ada.l@example.org"),
             (
                 Normalizer::Idfa,
@@ -325,6 +332,9 @@ mod tests {
         }
         for (normalizer, text) in [
             (Normalizer::Phone, "010-6552"),
+            (Normalizer::Phone, "+1 415 555 2671"),
+            (Normalizer::Phone, "+1 391 234 5679"),
+            (Normalizer::Phone, "12012345670"),
             (Normalizer::Email, "ada"),
             (Normalizer::Mac, "00:1b"),
             (Normalizer::Idfa, "6d92"),

@@ -24,10 +24,14 @@ pub struct Part {
 }
 
 impl Batch {
-    /// The number of rows.
+    /// The number of rows that show an identifier.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.parts.iter().map(|part| part.ids.len() / self.width).sum()
+        let shows = |ids: &&[u32]| ids.iter().any(|id| *id != NONE);
+        self.parts
+            .iter()
+            .map(|part| part.ids.chunks_exact(self.width).filter(shows).count())
+            .sum()
     }
 
     /// Bytes held.

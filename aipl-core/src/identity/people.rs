@@ -7,8 +7,9 @@ use std::sync::{Mutex, PoisonError};
 use crate::event::IdColumn;
 use crate::event::Reason;
 use crate::event::columns::IdRef;
+use crate::identity::normalize::{Normal, hashed};
 use crate::identity::table::{NONE, key_of};
-use crate::identity::{IdentityError, IdentityMap};
+use crate::identity::{Hash, IdentityError, IdentityMap};
 
 /// Where the id type of an event's consumer stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,11 +137,23 @@ impl People {
         })
     }
 
-    /// The person of an identifier of events' own type, known or not.
-    #[must_use]
-    pub fn person_of(&self, raw: &str) -> Option<i64> {
-        let (person, number) = self.person(self.kind?, raw)?;
-        (number != NONE || self.unknown == Unknown::Keep).then_some(person)
+    /// The person of an identifier of events' own type, known or not; or why it has none.
+    ///
+    /// # Errors
+    /// The reason for which its row is rejected.
+    pub fn person_of(&self, raw: &str) -> Result<i64, Reason> {
+        let kind = self.kind.ok_or(Reason::UnknownIdType)?;
+        self.admitted(kind, raw).map(|(person, _)| person)
+    }
+
+    /// Person and number of an identifier whose events are kept.
+    fn admitted(&self, kind: u8, raw: &str) -> Result<(i64, u32), Reason> {
+        match self.person(kind, raw) {
+            Some((_, NONE)) if self.unknown == Unknown::Reject => Err(Reason::UnknownPerson),
+            Some(found) => Ok(found),
+            None if self.map.types()[usize::from(kind)].normalizer.normalize(raw) == Normal::Blank => Err(Reason::NullConsumer),
+            None => Err(Reason::MalformedId),
+        }
     }
 
     /// Sees a consumer column through the map. `types` names each row's id type, where rows mix them.
@@ -167,14 +180,13 @@ impl People {
                     persons[row] = IdRef::Bad(reason);
                     return;
                 }
-                IdRef::Int(value) => self.person(kind, &value.to_string()),
-                IdRef::Text(text) => self.person(kind, text),
+                IdRef::Int(value) => self.admitted(kind, &value.to_string()),
+                IdRef::Text(text) => self.admitted(kind, text),
             };
             kinds[row] = kind;
             persons[row] = match found {
-                None => IdRef::Bad(Reason::MalformedId),
-                Some((_, NONE)) if self.unknown == Unknown::Reject => IdRef::Bad(Reason::UnknownPerson),
-                Some((person, number)) => {
+                Err(reason) => IdRef::Bad(reason),
+                Ok((person, number)) => {
                     accounts[row] = number;
                     IdRef::Int(person)
                 }
@@ -225,13 +237,27 @@ impl Meeting {
             return;
         }
         let IdRef::Int(person) = persons.column.get(row) else { return };
-        let kind = persons.kinds[row];
-        let text = match raw {
-            IdRef::Text(text) => people.map.canonical(kind, text),
-            IdRef::Int(value) => people.map.canonical(kind, &value.to_string()),
-            IdRef::Null | IdRef::Bad(_) => None,
-        };
-        let Some(text) = text else { return };
+        match raw {
+            IdRef::Text(text) => self.note_stranger(people, person, persons.kinds[row], text),
+            IdRef::Int(value) => self.note_stranger(people, person, persons.kinds[row], &value.to_string()),
+            IdRef::Null | IdRef::Bad(_) => {}
+        }
+    }
+
+    /// Notes an account that has a state.
+    pub fn note_state(&self, people: &People, raw: &str) {
+        let Some(kind) = people.kind else { return };
+        match people.admitted(kind, raw) {
+            Ok((person, NONE)) => self.note_stranger(people, person, kind, raw),
+            Ok((_, account)) => {
+                self.known[account as usize / 64].fetch_or(1u64 << (account % 64), Relaxed);
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn note_stranger(&self, people: &People, person: i64, kind: u8, raw: &str) {
+        let Some(text) = people.map.canonical(kind, raw) else { return };
         let shard = &self.strangers[person as usize % SHARDS];
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         let kept = shard.entry(person).or_insert_with(|| (kind, text.as_str().into()));
@@ -327,30 +353,60 @@ impl Seen {
         Ok(values)
     }
 
-    /// Looks values of one type up.
+    /// Persons by the hashed forms of their plain values, as far as these are wanted (in order).
+    fn hashed_persons(&self, kind: u8, hashes: &[Hash], wanted: &[String]) -> HashMap<String, i64> {
+        let known = self.people.map.values_of(kind).chain(
+            self.strangers
+                .iter()
+                .filter(|(_, (own, _))| *own == kind)
+                .map(|(person, (_, text))| (*person, &**text)),
+        );
+        let mut found = HashMap::new();
+        if hashes.is_empty() {
+            return found;
+        }
+        for (person, text) in known {
+            let forms = hashes.iter().map(|hash| hashed(*hash, text));
+            found.extend(forms.filter(|form| wanted.binary_search(form).is_ok()).map(|form| (form, person)));
+        }
+        found
+    }
+
+    /// Looks values of one type up; hashed ones also where the map holds plain ones.
     ///
     /// # Errors
     /// The map has no such type.
     pub fn find<'v>(&self, id_type: &str, values: impl IntoIterator<Item = Option<&'v str>>) -> Result<Matched, IdentityError> {
-        use crate::identity::normalize::Normal;
         let kind = self.people.map.kind("id_type", id_type)?;
         let normalizer = self.people.map.types()[usize::from(kind)].normalizer;
         let (mut found, mut texts) = (Matched::default(), Vec::new());
+        let mut hashes = Vec::new();
         for value in values {
             found.values += 1;
             match value.map_or(Normal::Blank, |value| normalizer.normalize(value)) {
                 Normal::Blank => found.blank += 1,
                 Normal::Malformed => found.malformed += 1,
-                Normal::Plain(text) | Normal::Hashed(_, text) => texts.extend(self.people.map.canonical(kind, &text)),
+                Normal::Plain(text) => texts.extend(self.people.map.canonical(kind, &text)),
+                Normal::Hashed(hash, text) => {
+                    hashes.push(hash);
+                    texts.push(text.into_owned());
+                }
             }
         }
         texts.sort_unstable();
         texts.dedup();
+        hashes.sort_unstable();
+        hashes.dedup();
         found.distinct = texts.len() as u64;
+        let plain = if self.people.map.hash_of(kind).is_none() {
+            self.hashed_persons(kind, &hashes, &texts)
+        } else {
+            HashMap::new()
+        };
         for text in texts {
             let person = match self.people.person(kind, &text) {
                 Some((person, number)) if number != NONE || self.strangers.contains_key(&person) => Some(person),
-                _ => None,
+                _ => plain.get(text.as_str()).copied(),
             };
             match person {
                 Some(person) => {

@@ -162,7 +162,11 @@ impl Reader<'_> {
         let types = &self.intake.inner.types;
         let mut kinds = vec![None; column.len()];
         column.for_each(|row, id| {
-            let IdRef::Text(text) = id else { return };
+            let text = match id {
+                IdRef::Text(text) => text,
+                IdRef::Null => return,
+                IdRef::Int(_) | IdRef::Bad(_) => "",
+            };
             let kind = match self.kinds.get(text) {
                 Some(kind) => *kind,
                 None => {
@@ -212,8 +216,12 @@ impl Reader<'_> {
             };
             let text = match normal {
                 Normal::Plain(text) => hash.map_or(text.clone(), |hash| Cow::Owned(hashed(hash, &text))),
-                Normal::Hashed(hash, text) => {
-                    let bit = SEEN.iter().find(|(known, _)| *known == hash).map_or(0, |(_, bit)| *bit);
+                Normal::Hashed(own, _) if hash.is_some_and(|hash| hash != own) => {
+                    reject(Reason::OtherHash);
+                    continue;
+                }
+                Normal::Hashed(own, text) => {
+                    let bit = SEEN.iter().find(|(known, _)| *known == own).map_or(0, |(_, bit)| *bit);
                     if intake.hashes_met[usize::from(kind)].load(Relaxed) & bit == 0 {
                         intake.hashes_met[usize::from(kind)].fetch_or(bit, Relaxed);
                     }

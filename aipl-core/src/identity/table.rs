@@ -171,6 +171,11 @@ impl Interning {
         work(&mut self.buckets[bucket].lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Whether an identifier of a type has a number.
+    pub(crate) fn has(&self, kind: u8) -> bool {
+        self.known.kinds.contains(&kind)
+    }
+
     /// How many identifiers have a number.
     pub(crate) fn known(&self) -> usize {
         self.known.entries.len()

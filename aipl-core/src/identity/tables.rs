@@ -15,6 +15,9 @@ use crate::identity::link::{Links, Refusal, each_asked, pair, stretches};
 use crate::identity::map::IdentityMap;
 use crate::identity::table::NONE;
 
+/// Says that the answer does not matter any more.
+pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// Rows of one batch of a streamed table.
 const BATCH_ROWS: usize = 1 << 16;
 
@@ -160,12 +163,13 @@ impl IdentityMap {
     }
 
     /// Calls `visit` with every link that rows ask for, on all threads: pair, reason of refusal if any, batch, instant and source.
-    fn asked<R: Send>(&self, visit: impl Fn((u32, u32), Option<Refusal>, u32, i64, u32) -> Option<R> + Sync) -> Vec<R> {
+    fn asked<R: Send>(&self, stop: Stop<'_>, visit: impl Fn((u32, u32), Option<Refusal>, u32, i64, u32) -> Option<R> + Sync) -> Vec<R> {
         let inner = &self.inner;
         let is_out = self.is_out();
         let links = Links::new(&inner.types, inner.table.kinds(), &is_out);
         stretches(inner.batches.iter().map(|batch| &**batch))
             .par_iter()
+            .filter(|_| !stop())
             .flat_map_iter(|stretch| {
                 let mut found = Vec::new();
                 for row in stretch.part.rows(stretch.width) {
@@ -178,13 +182,13 @@ impl IdentityMap {
             .collect()
     }
 
-    /// Links that were not taken: `id_type_a`, `id_a`, `id_type_b`, `id_b`, `reason`, `rows` (how many rows ask for it), `seen_at` (first),
+    /// Links that were not taken (unfinished once `stop` holds): `id_type_a`, `id_a`, `id_type_b`, `id_b`, `reason`, `rows` (how many rows ask for it), `seen_at` (first),
     /// in order of the identifiers.
     ///
     /// # Errors
     /// More than Arrow can hold.
-    pub fn refused(&self) -> Result<RecordBatch, IdentityError> {
-        let found = self.asked(|pair, refusal, _, seen_at, _| Some((pair, refusal?, seen_at)));
+    pub fn refused(&self, stop: Stop<'_>) -> Result<RecordBatch, IdentityError> {
+        let found = self.asked(stop, |pair, refusal, _, seen_at, _| Some((pair, refusal?, seen_at)));
         let mut counted: BTreeMap<((u32, u32), Refusal), (i64, i64)> = BTreeMap::new();
         for (pair, refusal, seen_at) in found {
             let entry = counted.entry((pair, refusal)).or_insert((0, i64::MAX));
@@ -213,11 +217,12 @@ impl IdentityMap {
     ///
     /// # Errors
     /// There is no such person.
-    pub fn links(&self, person: i64) -> Result<RecordBatch, IdentityError> {
+    pub fn links(&self, person: i64, stop: Stop<'_>) -> Result<RecordBatch, IdentityError> {
         let root = self.root(person).ok_or(IdentityError::UnknownPerson { person })?;
         let roots = &self.inner.partition.roots;
-        let found =
-            self.asked(|pair, refusal, _, seen_at, _| (refusal.is_none() && roots[pair.0 as usize] == root).then_some((pair, seen_at)));
+        let found = self.asked(stop, |pair, refusal, _, seen_at, _| {
+            (refusal.is_none() && roots[pair.0 as usize] == root).then_some((pair, seen_at))
+        });
         let mut counted: BTreeMap<(u32, u32), (i64, i64)> = BTreeMap::new();
         for (pair, seen_at) in found {
             let entry = counted.entry(pair).or_insert((0, i64::MAX));
@@ -268,9 +273,13 @@ impl IdentityMap {
     ///
     /// # Errors
     /// More than Arrow can hold.
-    pub fn merges(&self) -> Result<RecordBatch, IdentityError> {
+    pub fn merges(&self, stop: Stop<'_>) -> Result<RecordBatch, IdentityError> {
         let inner = &self.inner;
-        let mut taken = self.asked(|pair, refusal, batch, seen_at, source| refusal.is_none().then_some(((batch, seen_at), pair, source)));
+        // What is carried connects nobody.
+        let joins = |id: u32| inner.types[usize::from(inner.table.kinds()[id as usize])].joining;
+        let mut taken = self.asked(stop, |pair, refusal, batch, seen_at, source| {
+            (refusal.is_none() && joins(pair.0) && joins(pair.1)).then_some(((batch, seen_at), pair, source))
+        });
         taken.par_sort_unstable();
         taken.dedup_by_key(|(when, pair, _)| (*when, *pair));
         let mut born = vec![(u32::MAX, i64::MAX); inner.table.len()];
@@ -284,6 +293,9 @@ impl IdentityMap {
         let mut parents: Vec<u32> = (0..inner.table.len() as u32).collect();
         let mut merges = Vec::new();
         for (when, (low, high), source) in taken {
+            if stop() {
+                break;
+            }
             let (one, other) = (find(&mut parents, low), find(&mut parents, high));
             if one == other {
                 continue;

@@ -123,11 +123,26 @@ impl Events {
     }
 
     /// The same events with the states of a table beside them.
-    #[must_use]
-    pub fn with_states(mut self, table: StateTable) -> Self {
+    ///
+    /// # Errors
+    /// Events whose consumers are of several id types: a table of states does not say which ones its consumers are of.
+    pub fn with_states(mut self, table: StateTable) -> Result<Self, SourceError> {
         self.raw_states.push(Arc::new(table));
+        self.check_states()?;
         self.see_states();
-        self
+        Ok(self)
+    }
+
+    fn check_states(&self) -> Result<(), SourceError> {
+        let mixed = self.people.as_ref().is_some_and(|people| people.type_column().is_some());
+        if mixed && !self.raw_states.is_empty() {
+            return Err(IdentityError::Parameter {
+                field: "id_type_column".to_owned(),
+                problem: "tables of states do not say which id type their consumers are of; use id_type".to_owned(),
+            }
+            .into());
+        }
+        Ok(())
     }
 
     fn see_states(&mut self) {
@@ -149,15 +164,9 @@ impl Events {
                 let choices = columns.fields().iter().map(|field| field.name().clone()).collect();
                 return Err(not_found(&self.source.name(), "id_type_column", column, choices).into());
             }
-            if !self.raw_states.is_empty() {
-                return Err(IdentityError::Parameter {
-                    field: "id_type_column".to_owned(),
-                    problem: "tables of states do not say which id type their consumers are of; use id_type".to_owned(),
-                }
-                .into());
-            }
         }
         self.people = Some(Arc::new(people));
+        self.check_states()?;
         self.see_states();
         Ok(self)
     }
@@ -196,6 +205,11 @@ impl Events {
     #[must_use]
     pub fn on_error(&self) -> OnError {
         self.on_error
+    }
+
+    /// Tables of states as they were given.
+    pub(crate) fn raw_states(&self) -> &[Arc<StateTable>] {
+        &self.raw_states
     }
 
     /// Tables of states; under an identity their consumers are persons.

@@ -63,13 +63,13 @@ impl StateTable {
         };
         for (row, period) in (0u64..).zip(&self.periods) {
             match people.person_of(&period.consumer.to_string()) {
-                Some(person) => seen.periods.push(StatePeriod {
+                Ok(person) => seen.periods.push(StatePeriod {
                     consumer: IdValue::Int(person),
                     ..period.clone()
                 }),
-                None => {
+                Err(reason) => {
                     seen.tally.rows_read += 1;
-                    seen.tally.reject(&place, row, Reason::UnknownPerson, "consumer", String::new);
+                    seen.tally.reject(&place, row, reason, "consumer", String::new);
                 }
             }
         }

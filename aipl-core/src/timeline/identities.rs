@@ -136,26 +136,34 @@ impl Taker for RowTaker<'_> {
 ///
 /// # Errors
 /// What the file system refuses.
-pub fn write_identities(map: &IdentityMap, path: &Path) -> Result<(), SourceError> {
+pub fn write_identities(map: &IdentityMap, path: &Path, runtime: &Runtime<'_>) -> Result<(), ScanError> {
+    runtime.progress().begin(0);
+    let progress = runtime.progress();
     let failed = |problem: String| IdentityError::File {
         path: path.display().to_string(),
         problem,
     };
-    let (_, rows) = map.observations()?;
+    let (_, rows) = map.observations().map_err(SourceError::from)?;
     let unfinished = path.with_extension(format!("unfinished-{}", std::process::id()));
-    let write = || -> Result<(), Box<dyn std::error::Error>> {
+    let write = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let level = ZstdLevel::try_new(3)?;
         let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
         let mut writer = ArrowWriter::try_new(File::create(&unfinished)?, rows.schema(), Some(properties))?;
         for batch in rows {
+            if progress.is_canceled() {
+                return Err(Box::new(SourceError::Canceled));
+            }
             writer.write(&batch?)?;
         }
         writer.into_inner()?.sync_all()?;
         Ok(std::fs::rename(&unfinished, path)?)
     };
-    write().map_err(|error| {
+    runtime.run(write).map_err(|error| {
         let _ = std::fs::remove_file(&unfinished);
-        failed(error.to_string()).into()
+        if progress.is_canceled() {
+            return ScanError::Canceled;
+        }
+        SourceError::from(failed(error.to_string())).into()
     })
 }
 

@@ -111,7 +111,7 @@ impl Timelines for Events {
         tally.rows_total = self.source().rows().unwrap_or(tally.rows_read + tally.rows_skipped);
         let spans = table_spans(self, question, &plan.scopes, &mut tally);
         refuse_rejected(self.on_error(), &tally)?;
-        let people = seen(plan.people)?;
+        let people = seen(self, plan.people)?;
         let (scopes, scope_places) = plan.scopes.settle();
         let (masks, class_places) = plan.classes.settle();
         let assembly = Assembly {
@@ -146,9 +146,12 @@ impl Timelines for Events {
 }
 
 /// The accounts that were met while events were read through a map.
-pub(crate) fn seen(people: Option<(Arc<People>, Meeting)>) -> Result<Option<Seen>, ScanError> {
-    let seen = people.map(|(people, meeting)| meeting.end((*people).clone()));
-    Ok(seen.transpose().map_err(SourceError::from)?)
+pub(crate) fn seen(events: &Events, people: Option<(Arc<People>, Meeting)>) -> Result<Option<Seen>, ScanError> {
+    let Some((people, meeting)) = people else { return Ok(None) };
+    for period in events.raw_states().iter().flat_map(|table| &table.periods) {
+        meeting.note_state(&people, &period.consumer.to_string());
+    }
+    Ok(Some(meeting.end((*people).clone()).map_err(SourceError::from)?))
 }
 
 /// The type of a field's column.

@@ -92,7 +92,9 @@ pub fn open(events: &[Event], periods: &[Period], rows_a_batch: usize) -> Events
         to: "to".into(),
     };
     let zone = Zone::named("Asia/Shanghai").expect("zone");
-    opened.with_states(StateTable::read(&[table], &columns, &zone).expect("reads"))
+    opened
+        .with_states(StateTable::read(&[table], &columns, &zone).expect("reads"))
+        .expect("one id type")
 }
 
 /// What a snapshot said.

@@ -61,7 +61,7 @@ pub fn load(events: &Events, fields: Option<&[String]>, consumer: Option<&IdValu
         texts.iter_mut().zip(builder.texts).for_each(|(all, own)| all.push(own));
         shares.push(builder.buckets);
     }
-    let people = seen(plan.people)?;
+    let people = seen(events, plan.people)?;
     let (brands, brand_places) = plan.scopes.settle();
     let dictionary = |(texts, kind): (Vec<Texts>, &Kind)| (*kind == Kind::Text).then(|| Dictionary::merge(texts));
     let assembly = Assembly {
