@@ -1,5 +1,6 @@
 //! The map from identifiers to persons.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, OnceLock};
 
@@ -249,12 +250,12 @@ impl IdentityMap {
     }
 
     /// A raw value as it stands in the map; `None` if it is blank or malformed.
-    pub(crate) fn canonical(&self, kind: u8, raw: &str) -> Option<String> {
+    pub(crate) fn canonical<'r>(&self, kind: u8, raw: &'r str) -> Option<Cow<'r, str>> {
         let (id_type, hash) = (&self.inner.types[usize::from(kind)], self.inner.hashes[usize::from(kind)]);
-        match id_type.normalizer.normalize(raw) {
-            Normal::Plain(text) => Some(hash.map_or_else(|| text.clone().into_owned(), |hash| hashed(hash, &text))),
-            Normal::Hashed(_, text) => Some(text.into_owned()),
-            Normal::Blank | Normal::Malformed => None,
+        match (id_type.normalizer.normalize(raw), hash) {
+            (Normal::Plain(text), None) | (Normal::Hashed(_, text), _) => Some(text),
+            (Normal::Plain(text), Some(hash)) => Some(Cow::Owned(hashed(hash, &text))),
+            (Normal::Blank | Normal::Malformed, _) => None,
         }
     }
 

@@ -1,6 +1,8 @@
 //! Events seen through a map: consumers become persons.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
@@ -164,6 +166,7 @@ impl People {
         let mut accounts = vec![NONE; rows];
         let mut kinds = vec![self.kind.unwrap_or_default(); rows];
         let mut named: HashMap<&str, Option<u8>> = HashMap::new();
+        let mut digits = String::new();
         consumers.for_each(|row, id| {
             let kind = match (self.kind, types.map(|types| types.get(row))) {
                 (Some(kind), _) => Some(kind),
@@ -180,7 +183,12 @@ impl People {
                     persons[row] = IdRef::Bad(reason);
                     return;
                 }
-                IdRef::Int(value) => self.admitted(kind, &value.to_string()),
+                IdRef::Int(value) => {
+                    digits.clear();
+                    // Writing to a text cannot fail.
+                    let _ = write!(digits, "{value}");
+                    self.admitted(kind, &digits)
+                }
                 IdRef::Text(text) => self.admitted(kind, text),
             };
             kinds[row] = kind;
@@ -260,7 +268,7 @@ impl Meeting {
         let Some(text) = people.map.canonical(kind, raw) else { return };
         let shard = &self.strangers[person as usize % SHARDS];
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        let kept = shard.entry(person).or_insert_with(|| (kind, text.as_str().into()));
+        let kept = shard.entry(person).or_insert_with(|| (kind, (&*text).into()));
         if kept.0 != kind || *kept.1 != *text {
             self.clash.store(true, Relaxed);
         }
@@ -386,7 +394,7 @@ impl Seen {
             match value.map_or(Normal::Blank, |value| normalizer.normalize(value)) {
                 Normal::Blank => found.blank += 1,
                 Normal::Malformed => found.malformed += 1,
-                Normal::Plain(text) => texts.extend(self.people.map.canonical(kind, &text)),
+                Normal::Plain(text) => texts.extend(self.people.map.canonical(kind, &text).map(Cow::into_owned)),
                 Normal::Hashed(hash, text) => {
                     hashes.push(hash);
                     texts.push(text.into_owned());
