@@ -114,7 +114,6 @@ impl Report {
             .iter()
             .map(|(reason, count)| (reason.code().to_owned(), json!(count)))
             .collect();
-        let example = |example: &Example| json!({"file": &*example.file, "row": example.row, "reason": example.reason.code(), "column": example.column, "detail": example.detail});
         json!({
             "rows_total": rows.total,
             "rows_skipped": rows.skipped,
@@ -123,7 +122,7 @@ impl Report {
             "rows_not_needed": rows.not_needed,
             "rows_kept": rows.kept,
             "rejected": rejected,
-            "examples": self.examples().map(example).collect::<Vec<_>>(),
+            "examples": self.examples().map(Example::to_json).collect::<Vec<_>>(),
             "notes": self.notes,
             "bytes": self.tally.bytes,
             "seconds": self.elapsed.as_secs_f64(),

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde_json::{Value, json};
+
 /// Why a row was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
@@ -84,6 +86,14 @@ pub struct Example {
     pub column: String,
     /// What is wrong, in words, where the reason alone does not say it.
     pub detail: String,
+}
+
+impl Example {
+    /// The row as plain data.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({"file": &*self.file, "row": self.row, "reason": self.reason.code(), "column": self.column, "detail": self.detail})
+    }
 }
 
 /// How many first examples are kept for each reason.

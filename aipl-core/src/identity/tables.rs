@@ -351,8 +351,7 @@ impl IdentityMap {
             .iter()
             .map(|(reason, count)| (reason.code().to_owned(), json!(count)))
             .collect();
-        let example = |example: &Example| json!({"file": &*example.file, "row": example.row, "reason": example.reason.code(), "column": example.column, "detail": example.detail});
-        let examples: Vec<Value> = inner.tally.examples().map(example).collect();
+        let examples: Vec<Value> = inner.tally.examples().map(Example::to_json).collect();
         let persons = members.roots.len();
         json!({
             "rows": self.rows(), "batches": inner.batches.len(), "ids": inner.table.len(), "persons": persons,
