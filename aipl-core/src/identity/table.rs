@@ -64,6 +64,14 @@ struct Entry {
     kind: u8,
 }
 
+/// Makes room for more by a quarter at a time: of hundreds of buckets, half would otherwise stand empty.
+#[inline]
+fn grow<T>(values: &mut Vec<T>, more: usize) {
+    if values.capacity() - values.len() < more {
+        values.reserve_exact((values.len() / 4).max(more));
+    }
+}
+
 /// Identifiers of one bucket, in the order in which they were met.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Bucket {
@@ -121,6 +129,8 @@ impl Bucket {
         if clash {
             self.clashes.push(local);
         }
+        grow(&mut self.entries, 1);
+        grow(&mut self.bytes, text.len());
         self.entries.push(Entry {
             key,
             start,
