@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::event::Example;
 use crate::identity::IdentityError;
+use crate::identity::forest::Forest;
 use crate::identity::link::{Links, Refusal, each_asked, pair, stretches};
 use crate::identity::map::IdentityMap;
 use crate::identity::table::NONE;
@@ -189,15 +190,11 @@ impl IdentityMap {
     /// More than Arrow can hold.
     pub fn refused(&self, stop: Stop<'_>) -> Result<RecordBatch, IdentityError> {
         let found = self.asked(stop, |pair, refusal, _, seen_at, _| Some((pair, refusal?, seen_at)));
-        let mut counted: BTreeMap<((u32, u32), Refusal), (i64, i64)> = BTreeMap::new();
-        for (pair, refusal, seen_at) in found {
-            let entry = counted.entry((pair, refusal)).or_insert((0, i64::MAX));
-            *entry = (entry.0 + 1, entry.1.min(seen_at));
-        }
-        let mut rows: Vec<(Shown<'_>, Refusal, i64, i64)> = counted
-            .into_iter()
-            .map(|((pair, refusal), (rows, seen_at))| (self.shown(pair), refusal, rows, seen_at))
-            .collect();
+        let mut rows: Vec<(Shown<'_>, Refusal, i64, i64)> =
+            counted(found.into_iter().map(|(pair, refusal, seen_at)| ((pair, refusal), seen_at)))
+                .into_iter()
+                .map(|((pair, refusal), (rows, seen_at))| (self.shown(pair), refusal, rows, seen_at))
+                .collect();
         rows.sort_by(|one, other| (one.0.left, one.0.right, one.1).cmp(&(other.0.left, other.0.right, other.1)));
         let mut links = Vec::with_capacity(rows.len());
         let mut rest = Vec::with_capacity(rows.len());
@@ -223,12 +220,7 @@ impl IdentityMap {
         let found = self.asked(stop, |pair, refusal, _, seen_at, _| {
             (refusal.is_none() && roots[pair.0 as usize] == root).then_some((pair, seen_at))
         });
-        let mut counted: BTreeMap<(u32, u32), (i64, i64)> = BTreeMap::new();
-        for (pair, seen_at) in found {
-            let entry = counted.entry(pair).or_insert((0, i64::MAX));
-            *entry = (entry.0 + 1, entry.1.min(seen_at));
-        }
-        let mut rows: Vec<(Shown<'_>, i64, i64)> = counted
+        let mut rows: Vec<(Shown<'_>, i64, i64)> = counted(found)
             .into_iter()
             .map(|(pair, (rows, seen))| (self.shown(pair), rows, seen))
             .collect();
@@ -290,18 +282,18 @@ impl IdentityMap {
                 }
             }
         }
-        let mut parents: Vec<u32> = (0..inner.table.len() as u32).collect();
+        let forest = Forest::new(inner.table.len());
         let mut merges = Vec::new();
         for (when, (low, high), source) in taken {
             if stop() {
                 break;
             }
-            let (one, other) = (find(&mut parents, low), find(&mut parents, high));
+            let (one, other) = (forest.find(low), forest.find(high));
             if one == other {
                 continue;
             }
             let (kept, merged) = pair(one, other);
-            parents[merged as usize] = kept;
+            forest.join(kept, merged);
             if born[kept as usize] < when && born[merged as usize] < when {
                 merges.push((when, kept, merged, (low, high), source));
             }
@@ -364,10 +356,12 @@ impl IdentityMap {
     }
 }
 
-fn find(parents: &mut [u32], mut id: u32) -> u32 {
-    while parents[id as usize] != id {
-        parents[id as usize] = parents[parents[id as usize] as usize];
-        id = parents[id as usize];
+/// How often each key comes, and when first.
+fn counted<K: Ord>(seen: impl IntoIterator<Item = (K, i64)>) -> BTreeMap<K, (i64, i64)> {
+    let mut counted: BTreeMap<K, (i64, i64)> = BTreeMap::new();
+    for (key, seen_at) in seen {
+        let entry = counted.entry(key).or_insert((0, i64::MAX));
+        *entry = (entry.0 + 1, entry.1.min(seen_at));
     }
-    id
+    counted
 }
