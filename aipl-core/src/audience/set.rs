@@ -169,11 +169,11 @@ impl Audience {
         bits: impl FnOnce(&RoaringBitmap, &RoaringBitmap) -> RoaringBitmap,
     ) -> Result<Self, AudienceError> {
         self.same_universe(other)?;
-        // The side that knows its identifiers lends them to the result.
-        let universe = if matches!(self.universe, UniverseRef::Known(_)) {
-            &self.universe
-        } else {
-            &other.universe
+        // The side that knows its identifiers lends them to the result; of two states of a bank, the later one.
+        let universe = match (&self.universe, &other.universe) {
+            (UniverseRef::Known(own), UniverseRef::Known(theirs)) if own.len() < theirs.len() => &other.universe,
+            (UniverseRef::Known(_), _) => &self.universe,
+            (UniverseRef::Fingerprint(_), _) => &other.universe,
         };
         Ok(Self::with_ref(
             bits(&self.bits, &other.bits),

@@ -81,7 +81,7 @@ impl Interner {
 
     fn store(&self, order: &[u32], id_kind: IdKind) -> IdStore {
         match id_kind {
-            IdKind::Int64 => IdStore::Int(order.iter().map(|&number| int_of_key(self.keys[number as usize])).collect()),
+            IdKind::Int64 => IdStore::of_ints(order.iter().map(|&number| int_of_key(self.keys[number as usize])).collect()),
             IdKind::Text => {
                 let mut bytes = Vec::with_capacity(self.arena.len());
                 let mut end = |&number: &u32| {
@@ -89,7 +89,7 @@ impl Interner {
                     bytes.len() as u32
                 };
                 let ends = order.iter().map(&mut end).collect();
-                IdStore::Text { ends, bytes }
+                IdStore::of_texts(ends, bytes)
             }
         }
     }

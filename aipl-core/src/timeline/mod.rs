@@ -10,6 +10,7 @@ mod interner;
 mod judge;
 pub mod log;
 mod numbers;
+pub(crate) mod ordered;
 mod partition;
 mod read;
 pub mod rows;

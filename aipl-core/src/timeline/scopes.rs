@@ -82,8 +82,8 @@ impl ScopeNumbers {
     }
 
     /// All scopes in order of value, and for each number met its place in that order.
-    pub fn settle(self) -> (Vec<ScopeValue>, Vec<u32>) {
-        let known = self.known.into_inner().unwrap_or_else(PoisonError::into_inner);
+    pub fn settle(&self) -> (Vec<ScopeValue>, Vec<u32>) {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut scopes: Vec<(ScopeValue, u32)> = known.into_iter().collect();
         scopes.sort();
         let mut places = vec![0; scopes.len()];

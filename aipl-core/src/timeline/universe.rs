@@ -23,14 +23,18 @@ pub struct Universe {
 
 /// External identifiers of one bucket, by local number.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum IdStore {
-    /// Integers.
+pub struct IdStore {
+    ids: Ids,
+    /// Local numbers in order of key, where numbers were given out in another order: by a bank, as consumers came.
+    by_key: Option<Vec<u32>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Ids {
     Int(Vec<i64>),
     /// Texts, joined, with the end of each.
     Text {
-        /// Where each text ends in `bytes`.
         ends: Vec<u32>,
-        /// All texts.
         bytes: Vec<u8>,
     },
 }
@@ -39,21 +43,65 @@ impl IdStore {
     /// No identifiers.
     #[must_use]
     pub fn empty(id_kind: IdKind) -> Self {
-        match id_kind {
-            IdKind::Int64 => IdStore::Int(Vec::new()),
-            IdKind::Text => IdStore::Text {
+        let ids = match id_kind {
+            IdKind::Int64 => Ids::Int(Vec::new()),
+            IdKind::Text => Ids::Text {
                 ends: Vec::new(),
                 bytes: Vec::new(),
             },
+        };
+        IdStore { ids, by_key: None }
+    }
+
+    /// Integers in order of key.
+    pub(crate) fn of_ints(values: Vec<i64>) -> Self {
+        IdStore {
+            ids: Ids::Int(values),
+            by_key: None,
         }
+    }
+
+    /// Texts in order of key, joined, with the end of each.
+    pub(crate) fn of_texts(ends: Vec<u32>, bytes: Vec<u8>) -> Self {
+        IdStore {
+            ids: Ids::Text { ends, bytes },
+            by_key: None,
+        }
+    }
+
+    /// Appends an identifier of the store's kind; others are passed over.
+    pub(crate) fn push(&mut self, id: &IdValue) {
+        match (&mut self.ids, id) {
+            (Ids::Int(values), IdValue::Int(value)) => values.push(*value),
+            (Ids::Text { ends, bytes }, IdValue::Text(text)) => {
+                bytes.extend_from_slice(text.as_bytes());
+                ends.push(bytes.len() as u32);
+            }
+            _ => {}
+        }
+    }
+
+    /// Makes identifiers findable whatever the order in which they were pushed.
+    pub(crate) fn index(&mut self) {
+        let mut order: Vec<(u64, u32)> = (0..self.len()).map(|local| (self.key(local), local as u32)).collect();
+        order.sort_unstable();
+        self.by_key = Some(order.into_iter().map(|(_, local)| local).collect());
+    }
+
+    fn nbytes(&self) -> usize {
+        let ids = match &self.ids {
+            Ids::Int(values) => values.len() * 8,
+            Ids::Text { ends, bytes } => ends.len() * 4 + bytes.len(),
+        };
+        ids + self.by_key.as_ref().map_or(0, |order| order.len() * 4)
     }
 
     /// How many.
     #[must_use]
     pub fn len(&self) -> usize {
-        match self {
-            IdStore::Int(values) => values.len(),
-            IdStore::Text { ends, .. } => ends.len(),
+        match &self.ids {
+            Ids::Int(values) => values.len(),
+            Ids::Text { ends, .. } => ends.len(),
         }
     }
 
@@ -66,24 +114,29 @@ impl IdStore {
     /// The identifier at a local number.
     #[must_use]
     pub fn id(&self, local: usize) -> IdValue {
-        match self {
-            IdStore::Int(values) => IdValue::Int(values[local]),
-            IdStore::Text { .. } => IdValue::Text(String::from_utf8_lossy(self.text(local)).into_owned()),
+        match &self.ids {
+            Ids::Int(values) => IdValue::Int(values[local]),
+            Ids::Text { .. } => IdValue::Text(String::from_utf8_lossy(self.text(local)).into_owned()),
         }
     }
 
     fn text(&self, local: usize) -> &[u8] {
-        match self {
-            IdStore::Int(_) => &[],
-            IdStore::Text { ends, bytes } => &bytes[if local == 0 { 0 } else { ends[local - 1] as usize }..ends[local] as usize],
+        match &self.ids {
+            Ids::Int(_) => &[],
+            Ids::Text { ends, bytes } => &bytes[if local == 0 { 0 } else { ends[local - 1] as usize }..ends[local] as usize],
         }
     }
 
     fn key(&self, local: usize) -> u64 {
-        match self {
-            IdStore::Int(values) => int_key(values[local]),
-            IdStore::Text { .. } => text_key(self.text(local)),
+        match &self.ids {
+            Ids::Int(values) => int_key(values[local]),
+            Ids::Text { .. } => text_key(self.text(local)),
         }
+    }
+
+    /// The local number at a place in the order of keys.
+    fn at(&self, place: usize) -> usize {
+        self.by_key.as_ref().map_or(place, |order| order[place] as usize)
     }
 
     /// The local number of a consumer.
@@ -93,13 +146,18 @@ impl IdStore {
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = usize::midpoint(low, high);
-            if self.key(middle) < key { low = middle + 1 } else { high = middle }
+            if self.key(self.at(middle)) < key {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
         }
         (low..self.len())
+            .map(|place| self.at(place))
             .take_while(|&local| self.key(local) == key)
-            .find(|&local| match (self, id) {
-                (IdStore::Int(values), IdValue::Int(value)) => values[local] == *value,
-                (IdStore::Text { .. }, IdValue::Text(text)) => self.text(local) == text.as_bytes(),
+            .find(|&local| match (&self.ids, id) {
+                (Ids::Int(values), IdValue::Int(value)) => values[local] == *value,
+                (Ids::Text { .. }, IdValue::Text(text)) => self.text(local) == text.as_bytes(),
                 _ => false,
             })
     }
@@ -115,6 +173,17 @@ impl Universe {
             id_kind,
             buckets,
             fingerprint: hasher.digest128(),
+            people: None,
+            ordered: OnceLock::new(),
+        }
+    }
+
+    /// The consumers of a bank, as far as it goes: numbers are lasting, so that audiences of any two of its states belong together.
+    pub(crate) fn lasting(id_kind: IdKind, buckets: Vec<IdStore>, lineage: u128) -> Self {
+        Universe {
+            id_kind,
+            buckets,
+            fingerprint: lineage,
             people: None,
             ordered: OnceLock::new(),
         }
@@ -143,16 +212,7 @@ impl Universe {
             ids.sort();
             ids.dedup();
             let mut store = IdStore::empty(id_kind);
-            for (_, id) in ids {
-                match (&mut store, id) {
-                    (IdStore::Int(values), IdValue::Int(value)) => values.push(value),
-                    (IdStore::Text { ends, bytes }, IdValue::Text(text)) => {
-                        bytes.extend_from_slice(text.as_bytes());
-                        ends.push(bytes.len() as u32);
-                    }
-                    _ => {}
-                }
-            }
+            ids.iter().for_each(|(_, id)| store.push(id));
             store
         };
         Universe::new(id_kind, buckets.into_iter().map(store).collect())
@@ -191,11 +251,7 @@ impl Universe {
     /// Bytes held.
     #[must_use]
     pub fn nbytes(&self) -> usize {
-        let of_store = |store: &IdStore| match store {
-            IdStore::Int(values) => values.len() * 8,
-            IdStore::Text { ends, bytes } => ends.len() * 4 + bytes.len(),
-        };
-        self.buckets.iter().map(of_store).sum::<usize>() + self.ordered.get().map_or(0, |ordered| ordered.len() * 4)
+        self.buckets.iter().map(IdStore::nbytes).sum::<usize>() + self.ordered.get().map_or(0, |ordered| ordered.len() * 4)
     }
 
     /// The dense number of a consumer; an identifier that converts without loss is converted.
@@ -215,9 +271,9 @@ impl Universe {
     /// The integer identifier of a consumer (0 in a universe of texts).
     #[must_use]
     pub fn int(&self, idx: ConsumerIdx) -> i64 {
-        match &self.buckets[idx.bucket()] {
-            IdStore::Int(values) => values[idx.local() as usize],
-            IdStore::Text { .. } => 0,
+        match &self.buckets[idx.bucket()].ids {
+            Ids::Int(values) => values[idx.local() as usize],
+            Ids::Text { .. } => 0,
         }
     }
 
@@ -273,12 +329,12 @@ impl Universe {
 
 fn hash_store(store: &IdStore) -> u128 {
     let mut hasher = Xxh3::new();
-    match store {
-        IdStore::Int(values) => values.chunks(1024).for_each(|chunk| {
+    match &store.ids {
+        Ids::Int(values) => values.chunks(1024).for_each(|chunk| {
             let bytes: Vec<u8> = chunk.iter().flat_map(|value| value.to_le_bytes()).collect();
             hasher.update(&bytes);
         }),
-        IdStore::Text { ends, bytes } => {
+        Ids::Text { ends, bytes } => {
             ends.iter().for_each(|end| hasher.update(&end.to_le_bytes()));
             hasher.update(bytes);
         }

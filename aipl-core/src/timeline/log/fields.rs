@@ -86,10 +86,15 @@ impl Kind {
     }
 }
 
+/// What a text and its number take in a table besides its bytes.
+const ENTRY_BYTES: usize = 48;
+
 /// One worker's texts of a column, numbered as they are met.
 #[derive(Debug, Default)]
 pub(crate) struct Texts {
     numbers: HashMap<String, u32>,
+    /// About how many bytes those take.
+    bytes: usize,
     /// The numbers of the last dictionary met: batches of a row group share one.
     dictionary: Option<(ArrayRef, Vec<u32>)>,
 }
@@ -101,7 +106,13 @@ impl Texts {
         }
         let number = self.numbers.len() as u32;
         self.numbers.insert(text.to_owned(), number);
+        self.bytes += text.len() + ENTRY_BYTES;
         number
+    }
+
+    /// About how many bytes are held.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     fn read(&mut self, column: &ArrayRef) -> Option<Vec<u32>> {

@@ -11,8 +11,9 @@ use crate::base::suggest::hint;
 use crate::base::{Day, IdKind, IdValue};
 use crate::event::columns::IdRef;
 use crate::event::{BehaviorCode, EventSchema, Tally};
+use crate::model::program::Program;
 use crate::model::{compile, everything};
-use crate::source::{EventBatch, Events, Sink, SourceError};
+use crate::source::{EventBatch, Events, Request, Sink, SourceError};
 use crate::timeline::interner::{Interner, Texts as ConsumerTexts};
 use crate::timeline::judge::{Judge, Plan};
 use crate::timeline::log::fields::{Collected, Column, Decoded, Dictionary, Kind, Texts, decode, id_array, keyed};
@@ -30,77 +31,157 @@ use crate::timeline::universe::{IdStore, Universe};
 /// What the source refuses; a rejected row under `on_error = "raise"`; a field that is not mapped; cancellation.
 pub fn load(events: &Events, fields: Option<&[String]>, consumer: Option<&IdValue>, runtime: &Runtime<'_>) -> Result<EventLog, ScanError> {
     let started = Instant::now();
-    let wanted = wanted_columns(events.schema(), fields)?;
-    let program =
-        compile(&everything(events.schema()), events.schema()).map_err(|error| ScanError::Source(SourceError::Sink(error.to_string())))?;
-    let question = Question {
-        consumer,
-        ..Question::new(&program, Day::MIN, Day::MAX)
-    };
-    let plan = Plan::new(events, &question, |role| column_type(events, role)).through(events.people());
-    let mut request = request(events, &question, &plan);
-    request.instants.fill(true);
-    request.columns.extend(wanted.iter().cloned());
-    request.columns.sort();
-    request.columns.dedup();
-    let types = events.source().columns();
-    let kind = |column: &String| {
-        types
-            .field_with_name(column)
-            .map_or(Kind::Text, |field| Kind::of(field.data_type()))
-    };
-    let kinds: Vec<Kind> = wanted.iter().map(kind).collect();
-    runtime.progress().begin(events.source().rows().unwrap_or(0));
-    let (builders, mut tally) = read(events, &request, runtime, || Builder::new(&plan, &wanted, &kinds))?;
-    tally.rows_total = events.source().rows().unwrap_or(tally.rows_read + tally.rows_skipped);
-    events.states().iter().for_each(|table| tally.merge(table.tally.clone()));
-    refuse_rejected(events.on_error(), &tally)?;
-    let mut texts: Vec<Vec<Texts>> = wanted.iter().map(|_| Vec::new()).collect();
-    let mut shares = Vec::new();
-    for builder in builders {
-        texts.iter_mut().zip(builder.texts).for_each(|(all, own)| all.push(own));
-        shares.push(builder.buckets);
-    }
-    let people = seen(events, plan.people)?;
-    let (brands, brand_places) = plan.scopes.settle();
-    let dictionary = |(texts, kind): (Vec<Texts>, &Kind)| (*kind == Kind::Text).then(|| Dictionary::merge(texts));
-    let assembly = Assembly {
-        id_kind: events.id_kind("consumer"),
-        brand_places: &brand_places,
-        brand_values: id_array(brands.iter().map(|scope| &scope.main)),
-        kinds: &kinds,
-        dictionaries: texts.into_iter().zip(&kinds).map(dictionary).collect(),
-    };
-    let with_states = state_consumers(events, consumer, assembly.id_kind);
-    let assembled = each_bucket(by_bucket(shares.into_iter()), runtime, |number, parts| {
-        assembly.bucket(parts, &with_states[number])
-    })?;
-    let (stores, buckets): (Vec<IdStore>, Vec<LogBucket>) = assembled.into_iter().unzip();
-    let fields = wanted
-        .iter()
-        .zip(&kinds)
-        .zip(&assembly.dictionaries)
-        .map(|((column, kind), dictionary)| LogField {
-            column: column.clone(),
-            kind: *kind,
-            dictionary: dictionary.as_ref().map(|dictionary| dictionary.values.clone()),
-        })
-        .collect();
+    let program = program_of_everything(events)?;
+    let loading = Loading::new(events, &program, fields, consumer)?;
+    let (builders, tally) = loading.read(runtime, None)?;
+    let with_states = state_consumers(events, consumer, events.id_kind("consumer"));
+    let rows = loading.assemble(builders, &with_states, Some(runtime))?;
+    let people = seen(events, loading.plan.people)?;
     Ok(EventLog::new(Inner {
         schema: events.schema().clone(),
         zone: events.zone().clone(),
         states: events.states().to_vec(),
         id_kinds: id_kinds(events),
         fingerprint: Timelines::fingerprint(events),
-        universe: Arc::new(Universe::new(assembly.id_kind, stores).with_people(people)),
-        brands: assembly.brand_values.clone(),
-        fields,
-        buckets,
+        universe: Arc::new(Universe::new(events.id_kind("consumer"), rows.stores).with_people(people)),
+        brands: rows.brands,
+        fields: rows.fields,
+        buckets: rows.buckets,
         tally,
         on_error: events.on_error(),
         elapsed: started.elapsed(),
         threads: runtime.threads(),
     }))
+}
+
+/// The model to which every event matters, compiled for these events.
+pub(crate) fn program_of_everything(events: &Events) -> Result<Program, ScanError> {
+    let model = everything(events.schema());
+    compile(&model, events.schema()).map_err(|error| ScanError::Source(SourceError::Sink(error.to_string())))
+}
+
+/// Rows in order, bucket by bucket: what a log holds, and what a bank writes down.
+#[derive(Debug)]
+pub(crate) struct OrderedRows {
+    /// Consumers by bucket, in order of key.
+    pub stores: Vec<IdStore>,
+    pub buckets: Vec<LogBucket>,
+    /// All brands, in order.
+    pub brands: ArrayRef,
+    pub fields: Vec<LogField>,
+}
+
+/// Where a worker's rows go when they have become too many to hold.
+pub(crate) struct Overflow<'a> {
+    /// Bytes that one worker may gather.
+    pub bytes: usize,
+    /// Takes what a worker has gathered, in order.
+    pub take: &'a (dyn Fn(OrderedRows) -> Result<(), SourceError> + Sync),
+}
+
+/// A load under way: what is read of which events.
+pub(crate) struct Loading<'a> {
+    events: &'a Events,
+    pub plan: Plan<'a>,
+    request: Request,
+    wanted: Vec<String>,
+    kinds: Vec<Kind>,
+}
+
+impl<'a> Loading<'a> {
+    pub fn new(
+        events: &'a Events,
+        program: &'a Program,
+        fields: Option<&[String]>,
+        consumer: Option<&'a IdValue>,
+    ) -> Result<Self, ScanError> {
+        let wanted = wanted_columns(events.schema(), fields)?;
+        let question = Question {
+            consumer,
+            ..Question::new(program, Day::MIN, Day::MAX)
+        };
+        let plan = Plan::new(events, &question, |role| column_type(events, role)).through(events.people());
+        let mut request = request(events, &question, &plan);
+        request.instants.fill(true);
+        request.columns.extend(wanted.iter().cloned());
+        request.columns.sort();
+        request.columns.dedup();
+        let types = events.source().columns();
+        let kind = |column: &String| {
+            types
+                .field_with_name(column)
+                .map_or(Kind::Text, |field| Kind::of(field.data_type()))
+        };
+        Ok(Loading {
+            events,
+            plan,
+            request,
+            kinds: wanted.iter().map(kind).collect(),
+            wanted,
+        })
+    }
+
+    /// Reads all rows, each worker into a builder of its own.
+    pub fn read<'l>(
+        &'l self,
+        runtime: &Runtime<'_>,
+        overflow: Option<&'l Overflow<'l>>,
+    ) -> Result<(Vec<Builder<'l, 'a>>, Tally), ScanError> {
+        let events = self.events;
+        runtime.progress().begin(events.source().rows().unwrap_or(0));
+        let (builders, mut tally) = read(events, &self.request, runtime, || Builder::new(self, overflow))?;
+        tally.rows_total = events.source().rows().unwrap_or(tally.rows_read + tally.rows_skipped);
+        events.states().iter().for_each(|table| tally.merge(table.tally.clone()));
+        refuse_rejected(events.on_error(), &tally)?;
+        Ok((builders, tally))
+    }
+
+    /// Puts what workers gathered in order: on the threads of a runtime, or on this one.
+    pub fn assemble(
+        &self,
+        builders: Vec<Builder<'_, 'a>>,
+        with_states: &[Vec<IdValue>],
+        runtime: Option<&Runtime<'_>>,
+    ) -> Result<OrderedRows, ScanError> {
+        let mut texts: Vec<Vec<Texts>> = self.wanted.iter().map(|_| Vec::new()).collect();
+        let mut shares = Vec::new();
+        for builder in builders {
+            texts.iter_mut().zip(builder.texts).for_each(|(all, own)| all.push(own));
+            shares.push(builder.buckets);
+        }
+        let (brands, brand_places) = self.plan.scopes.settle();
+        let dictionary = |(texts, kind): (Vec<Texts>, &Kind)| (*kind == Kind::Text).then(|| Dictionary::merge(texts));
+        let assembly = Assembly {
+            id_kind: self.events.id_kind("consumer"),
+            brand_places: &brand_places,
+            brand_values: id_array(brands.iter().map(|scope| &scope.main)),
+            kinds: &self.kinds,
+            dictionaries: texts.into_iter().zip(&self.kinds).map(dictionary).collect(),
+        };
+        let none = Vec::new();
+        let bucket = |number: usize, parts| assembly.bucket(parts, with_states.get(number).unwrap_or(&none));
+        let parts = by_bucket(shares.into_iter());
+        let assembled = match runtime {
+            Some(runtime) => each_bucket(parts, runtime, bucket)?,
+            None => parts
+                .into_iter()
+                .enumerate()
+                .map(|(number, parts)| bucket(number, parts))
+                .collect::<Result<_, _>>()?,
+        };
+        let (stores, buckets): (Vec<IdStore>, Vec<LogBucket>) = assembled.into_iter().unzip();
+        let field = |((column, kind), dictionary): ((&String, &Kind), &Option<Dictionary>)| LogField {
+            column: column.clone(),
+            kind: *kind,
+            dictionary: dictionary.as_ref().map(|dictionary| dictionary.values.clone()),
+        };
+        Ok(OrderedRows {
+            stores,
+            buckets,
+            fields: self.wanted.iter().zip(&self.kinds).zip(&assembly.dictionaries).map(field).collect(),
+            brands: assembly.brand_values,
+        })
+    }
 }
 
 /// The columns of the optional fields to load, each once. Event identities tell copies apart, so they always come along.
@@ -161,32 +242,54 @@ struct Share {
 }
 
 /// One worker of a load.
-struct Builder<'a> {
-    judge: Judge<'a>,
-    columns: &'a [String],
-    kinds: &'a [Kind],
+pub(crate) struct Builder<'l, 'a> {
+    loading: &'l Loading<'a>,
+    overflow: Option<&'l Overflow<'l>>,
+    judge: Judge<'l>,
     texts: Vec<Texts>,
     buckets: Vec<Share>,
+    /// About how many bytes are held.
+    bytes: usize,
 }
 
-impl<'a> Builder<'a> {
-    fn new(plan: &'a Plan<'a>, columns: &'a [String], kinds: &'a [Kind]) -> Self {
+impl<'l, 'a> Builder<'l, 'a> {
+    fn new(loading: &'l Loading<'a>, overflow: Option<&'l Overflow<'l>>) -> Self {
         let share = || Share {
-            fields: kinds.iter().map(|kind| Collected::new(*kind)).collect(),
+            fields: loading.kinds.iter().map(|kind| Collected::new(*kind)).collect(),
             ..Share::default()
         };
         Builder {
-            judge: Judge::new(plan),
-            columns,
-            kinds,
-            texts: kinds.iter().map(|_| Texts::default()).collect(),
+            loading,
+            overflow,
+            judge: Judge::new(&loading.plan),
+            texts: loading.kinds.iter().map(|_| Texts::default()).collect(),
             buckets: std::iter::repeat_with(share).take(BUCKETS).collect(),
+            bytes: 0,
         }
     }
 
+    /// Whether no row is held.
+    pub fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    /// Hands over what is held once it is too much.
+    fn relieve(&mut self) -> Result<(), SourceError> {
+        let Some(overflow) = self.overflow.filter(|overflow| self.bytes > overflow.bytes) else {
+            return Ok(());
+        };
+        let full = std::mem::replace(self, Builder::new(self.loading, self.overflow));
+        let failed = |error: ScanError| match error {
+            ScanError::Source(error) => error,
+            other => SourceError::Sink(other.to_string()),
+        };
+        (overflow.take)(self.loading.assemble(vec![full], &[], None).map_err(failed)?)
+    }
+
     fn decode(&mut self, batch: &EventBatch<'_>) -> Result<Vec<Decoded>, SourceError> {
-        let mut decoded = Vec::with_capacity(self.columns.len());
-        for ((column, kind), texts) in self.columns.iter().zip(self.kinds).zip(&mut self.texts) {
+        let loading = self.loading;
+        let mut decoded = Vec::with_capacity(loading.wanted.len());
+        for ((column, kind), texts) in loading.wanted.iter().zip(&loading.kinds).zip(&mut self.texts) {
             let values = batch.columns.column_by_name(column).and_then(|array| decode(*kind, texts, array));
             decoded.push(values.ok_or_else(|| SourceError::Sink(format!("{}: column {column:?} cannot be loaded", batch.place)))?);
         }
@@ -194,13 +297,16 @@ impl<'a> Builder<'a> {
     }
 }
 
-impl Sink for Builder<'_> {
+impl Sink for Builder<'_, '_> {
     fn accept(&mut self, batch: &EventBatch<'_>, tally: &mut Tally) -> Result<(), SourceError> {
         let plan = self.judge.plan;
         let consumers = self.judge.consumers(batch)?;
         let owned = self.judge.owned(consumers.column());
         let judged = self.judge.judge(batch, &owned, tally)?;
+        let held = |texts: &[Texts]| texts.iter().map(Texts::bytes).sum::<usize>();
+        let texts_before = held(&self.texts);
         let decoded = self.decode(batch)?;
+        let mut id_bytes = 0;
         let buckets = &mut self.buckets;
         let mut kept = 0;
         judged.each_consumer(batch, consumers.column(), plan, tally, |row, key, id| {
@@ -217,6 +323,7 @@ impl Sink for Builder<'_> {
                 .push(pack(judged.scopes[row], batch.days[row], u16::from(batch.codes[row])));
             share.instants.push(batch.instants[row]);
             if let IdRef::Text(text) = id {
+                id_bytes += text.len();
                 crate::timeline::partition::push_text(&mut share.texts, text);
             }
             for (field, decoded) in share.fields.iter_mut().zip(&decoded) {
@@ -224,9 +331,15 @@ impl Sink for Builder<'_> {
             }
         });
         tally.rows_kept += kept;
-        Ok(())
+        self.bytes += kept as usize * (ROW_BYTES + FIELD_BYTES * decoded.len()) + id_bytes + held(&self.texts) - texts_before;
+        self.relieve()
     }
 }
+
+/// Key, word and instant of a row.
+const ROW_BYTES: usize = 24;
+/// The place and value of a field.
+const FIELD_BYTES: usize = 12;
 
 /// What buckets are put together with.
 struct Assembly<'a> {

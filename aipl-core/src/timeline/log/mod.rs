@@ -4,8 +4,8 @@
 //! codes into one dictionary a column; numbers of few different values are codes into a dictionary of the bucket.
 
 mod answer;
-mod fields;
-mod load;
+pub(crate) mod fields;
+pub(crate) mod load;
 mod rows;
 
 use std::sync::Arc;
@@ -72,9 +72,9 @@ struct Inner {
 
 /// A column besides consumer, brand, behavior and time.
 #[derive(Debug)]
-struct LogField {
-    column: String,
-    kind: Kind,
+pub(crate) struct LogField {
+    pub column: String,
+    pub kind: Kind,
     /// All texts of the column, in order.
     dictionary: Option<ArrayRef>,
 }

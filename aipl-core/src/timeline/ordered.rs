@@ -1,0 +1,403 @@
+//! Homes whose rows stand in order already: a log in memory, a bank on disk. A question costs them one look at each row.
+//!
+//! A home hands out the rows of a bucket as one or several runs, each in order of consumer, scope and time. Rows are chosen by behavior
+//! and day, judged as those of a scan are, and moved to their consumer's stretch; only where several runs meet are stretches sorted.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::take;
+use arrow::datatypes::{DataType, Field, Schema};
+
+use crate::base::id::BUCKETS;
+use crate::base::ConsumerIdx;
+use crate::event::schema::MEASURE_FIELDS;
+use crate::event::{BehaviorCode, Tally};
+use crate::model::data::ScopeKind;
+use crate::source::{EventBatch, OnError, SourceError};
+use crate::timeline::bucket::{BucketTimelines, StateSpan, States, starts};
+use crate::timeline::judge::{Judge, Judged, Plan};
+use crate::timeline::read::each_bucket;
+use crate::timeline::rows::{PayloadLayout, Toggle, class_of, day_of, pack, scope_of};
+use crate::timeline::runtime::Runtime;
+use crate::timeline::scan::{ScanError, refuse_rejected};
+use crate::timeline::spans::{OwnedSpan, table_spans};
+use crate::timeline::timelines::{Bucket, Question, Timelines, Visit, Visited};
+use crate::timeline::universe::Universe;
+
+/// A home whose rows stand in order.
+pub(crate) trait Ordered: Timelines {
+    /// The consumers.
+    fn universe(&self) -> Result<Arc<Universe>, ScanError>;
+    /// All rows.
+    fn rows(&self) -> u64;
+    /// What happens to rows that only some questions find unacceptable.
+    fn on_error(&self) -> OnError;
+    /// How many consecutive buckets are read at a time; divides 256.
+    fn unit_buckets(&self) -> usize;
+    /// The rows of a unit's buckets that matter, one draft a run: the bucket's place in the unit, and what was found there.
+    fn drafts(&self, unit: usize, asked: &Asked<'_>, tally: &mut Tally) -> Result<Vec<(usize, Draft)>, ScanError>;
+}
+
+/// Whose the rows of a run are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Owners<'a> {
+    /// Where each consumer's rows begin; one more than there are consumers.
+    Starts(&'a [u32]),
+    /// The local number of each row's consumer, ascending.
+    Locals(&'a [u32]),
+}
+
+/// Rows of one bucket in order of consumer, scope and time.
+pub(crate) struct Run<'a> {
+    pub owners: Owners<'a>,
+    pub days: &'a [i32],
+    /// UTC µs; empty where [`Asked::needs_instants`] says so.
+    pub instants: &'a [i64],
+    pub codes: &'a [BehaviorCode],
+    /// Gives a column of the schema.
+    pub column: &'a dyn Fn(&str) -> Option<ArrayRef>,
+}
+
+/// A question to an ordered home.
+pub(crate) struct Asked<'a> {
+    pub question: &'a Question<'a>,
+    /// Columns of the schema that the question looks at.
+    pub columns: &'a [String],
+    /// The earliest day on which an event can matter, by behavior code.
+    pub first_days: Vec<i32>,
+    /// The one consumer wanted, if one is; nobody if the home does not know him.
+    pub only: Option<Option<ConsumerIdx>>,
+    plan: &'a Plan<'a>,
+    place: Arc<str>,
+    /// Judges at rest: each remembers what it has met, and buckets have most of that in common.
+    judges: Mutex<Vec<Judge<'a>>>,
+}
+
+/// The rows of a run that matter, scopes and classes not yet settled.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    /// Where each consumer's rows begin, if the run came with starts.
+    starts: Vec<u32>,
+    /// Each row's consumer, if it did not.
+    owners: Vec<u32>,
+    words: Vec<u64>,
+    payloads: Vec<u64>,
+    toggles: Vec<(u32, Toggle)>,
+    /// Whether another run's rows were put between.
+    mixed: bool,
+}
+
+/// Answers a question from a home's runs.
+pub(crate) fn visit(
+    home: &impl Ordered,
+    columns: &[String],
+    question: &Question<'_>,
+    runtime: &Runtime<'_>,
+    visit: Visit<'_>,
+) -> Result<Visited, ScanError> {
+    let started = Instant::now();
+    let universe = home.universe()?;
+    // Standard measures were checked when the rows came in.
+    let unchecked = |role: &str| home.schema().column(role).map(|_| DataType::Float64);
+    let plan = Plan::new(home, question, |role| unchecked(role).filter(|_| !MEASURE_FIELDS.contains(&role)));
+    runtime.progress().begin(home.rows());
+    let asked = Asked {
+        question,
+        columns,
+        first_days: question.program.first_days(question.first.number()),
+        only: question.consumer.map(|consumer| universe.find(consumer)),
+        plan: &plan,
+        place: "log".into(),
+        judges: Mutex::new(Vec::new()),
+    };
+    let (width, progress) = (home.unit_buckets(), runtime.progress());
+    let units = each_bucket((0..BUCKETS / width).collect(), runtime, |_, unit| {
+        let mut tally = Tally::default();
+        let drafts = home.drafts(unit, &asked, &mut tally)?;
+        progress.advance(tally.rows_read + tally.rows_skipped);
+        Ok((merge_by_bucket(drafts, &universe, unit * width..(unit + 1) * width, plan.layout), tally))
+    })?;
+    let mut tally = Tally::default();
+    let mut parts = Vec::with_capacity(BUCKETS);
+    for (drafts, counted) in units {
+        tally.merge(counted);
+        parts.extend(drafts);
+    }
+    tally.rows_total = home.rows();
+    // Fields that only some questions look at are judged now.
+    refuse_rejected(home.on_error(), &tally)?;
+    // The rows of state tables are in the account of the load.
+    let spans = table_spans(home, question, &plan.scopes, &mut Tally::default());
+    drop(asked);
+    let (scopes, scope_places) = plan.scopes.settle();
+    let (masks, class_places) = plan.classes.settle();
+    let settled = Settled {
+        layout: plan.layout,
+        scope_places: &scope_places,
+        class_places: &class_places,
+        sorted: question.program.scope == ScopeKind::Brand && plan.layout.width() == 0,
+    };
+    each_bucket(parts, runtime, |number, draft| {
+        let ids = universe.bucket(number);
+        let owned = |(id, span): &OwnedSpan| ids.find(id).map(|local| (local as u32, *span));
+        let timelines = settled.timelines(draft, spans[number].iter().filter_map(owned).collect());
+        visit(Bucket {
+            number,
+            ids,
+            timelines: &timelines,
+            masks: &masks,
+            scopes: &scopes,
+        });
+        Ok(())
+    })?;
+    Ok(Visited {
+        universe,
+        scopes,
+        tally,
+        elapsed: started.elapsed(),
+    })
+}
+
+impl Asked<'_> {
+    /// Whether runs must come with instants.
+    pub fn needs_instants(&self) -> bool {
+        self.question.program.toggles.iter().any(Option::is_some)
+    }
+
+    /// The rows of a run that matter.
+    pub fn draft(&self, run: &Run<'_>, tally: &mut Tally) -> Result<Draft, ScanError> {
+        let chosen = self.chosen(run);
+        tally.rows_read += run.days.len() as u64;
+        let judge = self.judges.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut judge = judge.unwrap_or_else(|| Judge::new(self.plan));
+        let judged = self.judge(&mut judge, run, &chosen, tally)?;
+        self.judges.lock().unwrap_or_else(PoisonError::into_inner).push(judge);
+        let draft = self.collect(run, &chosen, &judged);
+        tally.rows_kept += (draft.words.len() + draft.toggles.len()) as u64;
+        Ok(draft)
+    }
+
+    /// Rows that can matter by consumer, behavior and day.
+    fn chosen(&self, run: &Run<'_>) -> Vec<u32> {
+        let last = self.question.last.number();
+        let range = match (self.only.flatten().map(|idx| idx.local()), run.owners) {
+            (None, _) => 0..run.days.len() as u32,
+            (Some(local), Owners::Starts(starts)) => starts[local as usize]..starts[local as usize + 1],
+            (Some(local), Owners::Locals(locals)) => {
+                let bound = |beyond: bool| locals.partition_point(|&owner| owner < local || (beyond && owner == local)) as u32;
+                bound(false)..bound(true)
+            }
+        };
+        let everything = self.plan.layout.places;
+        let may = |&row: &u32| {
+            let (day, code) = (run.days[row as usize], run.codes[row as usize]);
+            day <= last && (everything || day >= self.first_days[usize::from(code)])
+        };
+        range.filter(may).collect()
+    }
+
+    fn judge(&self, judge: &mut Judge<'_>, run: &Run<'_>, chosen: &[u32], tally: &mut Tally) -> Result<Judged, ScanError> {
+        let whole = chosen.len() == run.days.len();
+        let indices = UInt32Array::from(chosen.to_vec());
+        let failed = |error: arrow::error::ArrowError| ScanError::Source(SourceError::Sink(error.to_string()));
+        let (mut fields, mut arrays) = (Vec::new(), Vec::new());
+        for name in self.columns {
+            let Some(column) = (run.column)(name) else { continue };
+            let column = if whole {
+                column
+            } else {
+                take(&column, &indices, None).map_err(failed)?
+            };
+            fields.push(Field::new(name, column.data_type().clone(), true));
+            arrays.push(column);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(chosen.len()));
+        let columns = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options).map_err(failed)?;
+        let rows: Vec<u64> = chosen.iter().map(|&row| u64::from(row)).collect();
+        let batch = EventBatch {
+            place: &self.place,
+            rows: &rows,
+            days: &chosen.iter().map(|&row| run.days[row as usize]).collect::<Vec<_>>(),
+            codes: &chosen.iter().map(|&row| run.codes[row as usize]).collect::<Vec<_>>(),
+            instants: &[],
+            columns: &columns,
+        };
+        Ok(judge.judge(&batch, &vec![true; chosen.len()], tally)?)
+    }
+
+    fn collect(&self, run: &Run<'_>, chosen: &[u32], judged: &Judged) -> Draft {
+        let mut draft = Draft {
+            words: Vec::with_capacity(chosen.len()),
+            ..Draft::default()
+        };
+        match run.owners {
+            Owners::Locals(locals) => {
+                draft.owners.reserve(chosen.len());
+                for (at, &row) in chosen.iter().enumerate() {
+                    let (owner, before) = (locals[row as usize], draft.words.len());
+                    self.keep(run, judged, at, row, owner, &mut draft);
+                    draft.owners.resize(draft.owners.len() + draft.words.len() - before, owner);
+                }
+            }
+            Owners::Starts(starts) => {
+                draft.starts.reserve(starts.len());
+                draft.starts.push(0);
+                let mut at = 0;
+                for (consumer, &end) in (0u32..).zip(&starts[1..]) {
+                    while let Some(&row) = chosen.get(at).filter(|row| **row < end) {
+                        self.keep(run, judged, at, row, consumer, &mut draft);
+                        at += 1;
+                    }
+                    draft.starts.push(draft.words.len() as u32);
+                }
+            }
+        }
+        draft
+    }
+
+    /// Takes the row at a place of the chosen ones into a draft, if it matters.
+    #[inline]
+    fn keep(&self, run: &Run<'_>, judged: &Judged, at: usize, row: u32, consumer: u32, draft: &mut Draft) {
+        let (day, code) = (run.days[row as usize], run.codes[row as usize]);
+        let toggle = self.question.program.toggles[usize::from(code)];
+        if !judged.matters(at, toggle.is_some(), self.plan) {
+            return;
+        }
+        if judged.masks[at] != 0 || toggle.is_none() || self.plan.layout.places {
+            let width = self.plan.layout.width();
+            draft.words.push(pack(judged.scopes[at], day, judged.classes[at]));
+            draft.payloads.extend_from_slice(&judged.payloads[at * width..(at + 1) * width]);
+        }
+        draft.toggles.extend(toggle.map(|toggle| {
+            let change = Toggle {
+                scope: judged.scopes[at],
+                instant: run.instants[row as usize],
+                off: !toggle.on,
+                state: toggle.state,
+                day,
+            };
+            (consumer, change)
+        }));
+    }
+}
+
+/// One draft a bucket, with starts.
+fn merge_by_bucket(drafts: Vec<(usize, Draft)>, universe: &Universe, buckets: std::ops::Range<usize>, layout: PayloadLayout) -> Vec<Draft> {
+    let mut runs: Vec<Vec<Draft>> = buckets.clone().map(|_| Vec::new()).collect();
+    drafts.into_iter().for_each(|(place, draft)| runs[place].push(draft));
+    runs.into_iter()
+        .zip(buckets)
+        .map(|(runs, bucket)| merge(runs, universe.bucket(bucket).len(), layout.width()))
+        .collect()
+}
+
+/// Joins the runs of a bucket: every consumer's rows of all runs stand together, the runs one after the other.
+fn merge(mut runs: Vec<Draft>, consumers: usize, width: usize) -> Draft {
+    if let [only] = &mut runs[..] {
+        if only.starts.is_empty() {
+            only.starts = starts(only.owners.iter().copied(), consumers);
+            only.owners = Vec::new();
+        }
+        return std::mem::take(only);
+    }
+    let rows = runs.iter().map(|run| run.words.len()).sum();
+    let starts = starts(runs.iter().flat_map(|run| run.owners.iter().copied()), consumers);
+    let mut next = starts.clone();
+    let (mut words, mut payloads) = (vec![0; rows], vec![0; rows * width]);
+    for run in &runs {
+        for (row, (&owner, &word)) in run.owners.iter().zip(&run.words).enumerate() {
+            let at = next[owner as usize] as usize;
+            next[owner as usize] += 1;
+            words[at] = word;
+            payloads[at * width..(at + 1) * width].copy_from_slice(&run.payloads[row * width..(row + 1) * width]);
+        }
+    }
+    Draft {
+        starts,
+        owners: Vec::new(),
+        words,
+        payloads,
+        toggles: runs.into_iter().flat_map(|run| run.toggles).collect(),
+        mixed: true,
+    }
+}
+
+/// The final places of scopes and classes.
+struct Settled<'a> {
+    layout: PayloadLayout,
+    scope_places: &'a [u32],
+    class_places: &'a [u16],
+    /// Whether the rows of one run stand in order of scope and day already.
+    sorted: bool,
+}
+
+impl Settled<'_> {
+    fn timelines(&self, draft: Draft, mut spans: Vec<(u32, StateSpan)>) -> BucketTimelines {
+        let Draft {
+            starts,
+            mut words,
+            payloads,
+            mut toggles,
+            mixed,
+            ..
+        } = draft;
+        for word in &mut words {
+            let scope = self.scope_places[scope_of(*word) as usize];
+            *word = pack(scope, day_of(*word), self.class_places[class_of(*word)]);
+        }
+        toggles
+            .iter_mut()
+            .for_each(|(_, toggle)| toggle.scope = self.scope_places[toggle.scope as usize]);
+        spans
+            .iter_mut()
+            .for_each(|(_, span)| span.scope = self.scope_places[span.scope as usize]);
+        BucketTimelines::of_ordered(starts, words, payloads, self.layout, States { toggles, spans }, self.sorted && !mixed)
+    }
+}
+
+/// The columns of the schema that a program looks at, each once.
+pub(crate) fn needed_columns(home: &dyn Timelines, roles: &[&str]) -> Vec<String> {
+    let mut columns: Vec<String> = roles
+        .iter()
+        .filter_map(|role| home.schema().column(role).map(str::to_owned))
+        .collect();
+    columns.sort();
+    columns.dedup();
+    columns
+}
+
+/// The fields that a question to an ordered home looks at.
+pub(crate) fn needed_roles<'a>(home: &dyn Timelines, question: &Question<'a>) -> Vec<&'a str> {
+    let mut roles = question.program.fields();
+    roles.push("brand");
+    roles.extend(home.schema().column("event_id").map(|_| "event_id"));
+    roles
+}
+
+/// Whether a consumer is asked for whom this bucket does not hold.
+pub(crate) fn is_elsewhere(asked: &Asked<'_>, bucket: usize) -> bool {
+    asked.only.is_some_and(|only| only.is_none_or(|idx| idx.bucket() != bucket))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_a_bucket_are_joined_by_consumer() {
+        let run = |owners: &[u32], words: &[u64]| Draft {
+            owners: owners.to_vec(),
+            words: words.to_vec(),
+            payloads: words.iter().map(|word| word * 10).collect(),
+            ..Draft::default()
+        };
+        let joined = merge(vec![run(&[0, 2], &[5, 1]), run(&[0, 0, 1], &[2, 3, 4])], 4, 1);
+        assert_eq!((joined.starts.as_slice(), joined.words.as_slice()), (&[0, 3, 4, 5, 5][..], &[5, 2, 3, 4, 1][..]));
+        assert_eq!((joined.payloads.as_slice(), joined.mixed), (&[50, 20, 30, 40, 10][..], true));
+        let alone = merge(vec![run(&[1, 1], &[7, 8])], 2, 1);
+        assert_eq!((alone.starts.as_slice(), alone.mixed), (&[0, 0, 2][..], false));
+        assert_eq!(merge(Vec::new(), 2, 0).starts, [0, 0, 0]);
+    }
+}
