@@ -2,6 +2,7 @@
 
 use crate::analyses::AnalysisError;
 use crate::audience::AudienceError;
+use crate::bank::BankError;
 use crate::base::{DayError, ZoneError};
 use crate::event::SchemaError;
 use crate::identity::IdentityError;
@@ -33,6 +34,9 @@ pub enum Error {
     /// Identities cannot be resolved or used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// A bank that cannot do what is asked.
+    #[error(transparent)]
+    Bank(BankError),
     /// The caller asked to stop.
     #[error("canceled")]
     Canceled,
@@ -59,6 +63,7 @@ impl From<SourceError> for Error {
             SourceError::Schema(error) => Error::Schema(error),
             SourceError::Identity(error) => Error::Identity(error),
             SourceError::Canceled => Error::Canceled,
+            SourceError::Home(home) => ScanError::Home(home).into(),
             other => Error::Source(other),
         }
     }
@@ -69,6 +74,10 @@ impl From<ScanError> for Error {
         match error {
             ScanError::Source(error) => error.into(),
             ScanError::Canceled => Error::Canceled,
+            home @ ScanError::Home(_) => match BankError::from(home) {
+                BankError::Scan(other) => Error::Parameter(other.to_string()),
+                own => Error::Bank(own),
+            },
             ScanError::TooManyConsumers(error) => Error::Parameter(error.to_string()),
             rejected @ ScanError::Rejected { .. } => Error::Rejected(rejected),
             other @ (ScanError::NotLoaded { .. } | ScanError::NotMapped { .. }) => Error::Parameter(other.to_string()),
@@ -83,6 +92,15 @@ impl From<AnalysisError> for Error {
             AnalysisError::Scan(error) => error.into(),
             AnalysisError::Audience(error) => error.into(),
             other => Error::Parameter(other.to_string()),
+        }
+    }
+}
+
+impl From<BankError> for Error {
+    fn from(error: BankError) -> Self {
+        match error {
+            BankError::Scan(error) => (*error).into(),
+            own => Error::Bank(own),
         }
     }
 }

@@ -16,6 +16,7 @@
 
 pub mod analyses;
 pub mod audience;
+pub mod bank;
 pub mod base;
 pub mod error;
 pub mod event;

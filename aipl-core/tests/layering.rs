@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Floors, lowest first.
-const FLOORS: [&str; 9] = [
-    "base", "event", "model", "identity", "source", "timeline", "stage", "audience", "analyses",
+const FLOORS: [&str; 10] = [
+    "base", "event", "model", "identity", "source", "timeline", "stage", "audience", "bank", "analyses",
 ];
 const LONGEST: usize = 500;
 

@@ -97,6 +97,14 @@ impl Zone {
         &self.name
     }
 
+    /// Identifies the zone's rules: equal ones give equal days to all times.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let values = self.starts.iter().chain(&self.offsets);
+        let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
+        xxhash_rust::xxh3::xxh3_64(&bytes)
+    }
+
     /// Offset from UTC (µs) in force at an instant (UTC µs).
     #[must_use]
     pub fn offset_at(&self, instant: i64) -> i64 {

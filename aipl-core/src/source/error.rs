@@ -63,6 +63,9 @@ pub enum SourceError {
     /// The caller asked to stop.
     #[error("canceled")]
     Canceled,
+    /// The home that events are kept in refused.
+    #[error("{0}")]
+    Home(Box<dyn std::error::Error + Send + Sync>),
     /// What the sink refused, to be passed on as it is.
     #[error("{0}")]
     Sink(String),

@@ -12,7 +12,7 @@ pub mod log;
 mod numbers;
 pub(crate) mod ordered;
 mod partition;
-mod read;
+pub(crate) mod read;
 pub mod rows;
 pub mod runtime;
 pub mod scan;

@@ -103,6 +103,11 @@ pub fn build_pool(threads: usize) -> Result<Arc<ThreadPool>, ThreadPoolBuildErro
         .map(Arc::new)
 }
 
+/// Lets the calling thread wait.
+pub(crate) fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
 impl<'a> Runtime<'a> {
     /// Runs on this pool.
     #[must_use]

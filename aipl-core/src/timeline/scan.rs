@@ -30,6 +30,9 @@ pub enum ScanError {
     /// More consumers than can be numbered.
     #[error(transparent)]
     TooManyConsumers(#[from] TooManyConsumers),
+    /// The home of the events refused.
+    #[error("{0}")]
+    Home(Box<dyn std::error::Error + Send + Sync>),
     /// The caller asked to stop.
     #[error("canceled")]
     Canceled,

@@ -55,6 +55,34 @@ impl Kind {
         }
     }
 
+    /// The kind as a bank writes it down.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Text => "utf8",
+            Kind::Int => "int64",
+            Kind::Unsigned => "uint64",
+            Kind::Float => "float64",
+            Kind::Decimal => "decimal",
+            Kind::Bool => "bool",
+        }
+    }
+
+    /// Reads a kind as a bank writes it down.
+    pub fn parse(name: &str) -> Option<Kind> {
+        let all = [Kind::Text, Kind::Int, Kind::Unsigned, Kind::Float, Kind::Decimal, Kind::Bool];
+        all.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The kind that holds values of both: integers are decimals, and numbers are floats.
+    pub fn join(self, other: Kind) -> Option<Kind> {
+        match (self, other) {
+            (left, right) if left == right => Some(left),
+            (Kind::Int, Kind::Decimal) | (Kind::Decimal, Kind::Int) => Some(Kind::Decimal),
+            (Kind::Int | Kind::Decimal, Kind::Float) | (Kind::Float, Kind::Int | Kind::Decimal) => Some(Kind::Float),
+            _ => None,
+        }
+    }
+
     /// The Arrow type that rows are shown in.
     pub fn data_type(self) -> DataType {
         match self {

@@ -1,0 +1,355 @@
+//! Merging small segments, removing what nothing names, and letting old events expire.
+
+use std::collections::HashSet;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::bank::consumers;
+use crate::bank::error::BankError;
+use crate::bank::files::{Published, check_space};
+use crate::bank::handle::{DataBank, object};
+use crate::bank::lock::{ANY_COMMIT, commits_read};
+use crate::bank::merge::{LeftOut, Merge, Part};
+use crate::bank::record::{FileRecord, Record};
+use crate::bank::state::State;
+use crate::base::{ConsumerIdx, Day, IdValue};
+use crate::timeline::Runtime;
+
+type Result<T> = std::result::Result<T, BankError>;
+
+/// So many segments of one size are merged into one of the next.
+const MANY: usize = 16;
+/// Segments of up to so many rows are of the smallest size.
+const SMALL_ROWS: u64 = 1 << 16;
+/// A segment with more rows is not merged any more.
+const LARGE_ROWS: u64 = 1 << 28;
+
+/// Which segments to merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compaction {
+    /// Those of one size, where there are many.
+    WhenMany,
+    /// All that can be.
+    All,
+}
+
+/// What [`DataBank::compact`] did.
+#[derive(Debug, Clone, Default)]
+pub struct CompactReport {
+    /// Segments that were merged.
+    pub segments: u64,
+    /// Segments that they became.
+    pub into: u64,
+    /// Rows of those.
+    pub rows: u64,
+    /// Bytes before and after.
+    pub bytes: (u64, u64),
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// What [`DataBank::vacuum`] did.
+#[derive(Debug, Clone, Default)]
+pub struct VacuumReport {
+    /// Files removed.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that only an earlier commit names, kept since somebody reads it.
+    pub kept_for_readers: u64,
+}
+
+/// What [`DataBank::expire`] did.
+#[derive(Debug, Clone, Default)]
+pub struct ExpireReport {
+    /// Events that are gone.
+    pub rows: u64,
+    /// The commit that says so.
+    pub commit: u64,
+    /// The day before which there are none.
+    pub before: String,
+}
+
+impl CompactReport {
+    /// The report as plain data.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        object([
+            ("segments", json!(self.segments)),
+            ("into", json!(self.into)),
+            ("rows", json!(self.rows)),
+            ("bytes_before", json!(self.bytes.0)),
+            ("bytes_after", json!(self.bytes.1)),
+            ("seconds", json!(self.elapsed.as_secs_f64())),
+        ])
+    }
+}
+
+impl VacuumReport {
+    /// The report as plain data.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        object([
+            ("files", json!(self.files)),
+            ("bytes", json!(self.bytes)),
+            ("kept_for_readers", json!(self.kept_for_readers)),
+        ])
+    }
+}
+
+impl ExpireReport {
+    /// The report as plain data.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        object([
+            ("rows", json!(self.rows)),
+            ("commit", json!(self.commit)),
+            ("before", json!(self.before)),
+        ])
+    }
+}
+
+/// The size of a segment, from 0: each is sixteen times the one before.
+fn tier(rows: u64) -> u32 {
+    (rows.max(1).div_ceil(SMALL_ROWS)).ilog2() / 4
+}
+
+/// Segments to merge with each other, each list in order of days.
+fn choose(state: &State, compaction: Compaction) -> Vec<Vec<FileRecord>> {
+    let mut segments: Vec<FileRecord> = state.of_folder("segments").cloned().collect();
+    segments.sort_by_key(|segment| segment.days);
+    match compaction {
+        Compaction::WhenMany => {
+            let top = segments.iter().map(|segment| tier(segment.rows)).max().unwrap_or(0);
+            let of_tier = |wanted: u32| segments.iter().filter(move |segment| tier(segment.rows) == wanted).cloned().collect();
+            let lists = (0..=top).map(of_tier).filter(|list: &Vec<_>| list.len() >= MANY);
+            lists
+                .filter(|list| list.iter().map(|segment| segment.rows).sum::<u64>() <= LARGE_ROWS)
+                .collect()
+        }
+        Compaction::All => {
+            let mut lists: Vec<Vec<FileRecord>> = vec![Vec::new()];
+            let mut rows = 0;
+            for segment in segments {
+                if rows + segment.rows > LARGE_ROWS {
+                    lists.push(Vec::new());
+                    rows = 0;
+                }
+                rows += segment.rows;
+                if let Some(list) = lists.last_mut() {
+                    list.push(segment);
+                }
+            }
+            lists.retain(|list| list.len() > 1);
+            lists
+        }
+    }
+}
+
+impl DataBank {
+    /// Merges segments, so that questions read fewer files. Readers go on reading the old ones; [`DataBank::vacuum`] removes them.
+    ///
+    /// # Errors
+    /// [`BankError::ReadOnly`], [`BankError::NoSpace`], [`BankError::Corrupt`], cancellation. Nothing is changed then.
+    pub fn compact(&self, runtime: &Runtime<'_>) -> Result<CompactReport> {
+        self.write("compact", || self.compact_some(Compaction::All, runtime))
+    }
+
+    pub(super) fn compact_some(&self, compaction: Compaction, runtime: &Runtime<'_>) -> Result<CompactReport> {
+        let started = Instant::now();
+        let mut report = CompactReport::default();
+        loop {
+            let state = self.state();
+            let lists = choose(&state, compaction);
+            let many_ids = state.of_folder("ids").count() >= if compaction == Compaction::All { 2 } else { MANY };
+            if lists.is_empty() && !many_ids {
+                break;
+            }
+            self.merge_once(&state, lists, many_ids, &mut report, runtime)?;
+            if compaction == Compaction::All {
+                break;
+            }
+        }
+        report.elapsed = started.elapsed();
+        Ok(report)
+    }
+
+    fn merge_once(
+        &self,
+        state: &State,
+        lists: Vec<Vec<FileRecord>>,
+        ids: bool,
+        report: &mut CompactReport,
+        runtime: &Runtime<'_>,
+    ) -> Result<()> {
+        let mut record = Record::of("compact");
+        let mut files: Vec<Published> = Vec::new();
+        let before: u64 = lists.iter().flatten().map(|segment| segment.bytes).sum();
+        check_space(self.path(), before)?;
+        let (segments, rows): (u64, u64) = lists.iter().flatten().fold((0, 0), |(count, rows), file| (count + 1, rows + file.rows));
+        for list in lists {
+            record.remove.extend(list.iter().map(|segment| segment.name.clone()));
+            files.extend(self.merge_segments(&list, LeftOut::default(), runtime)?.0);
+        }
+        report.into += files.len() as u64;
+        let after: u64 = files.iter().map(|file| file.record.bytes).sum();
+        if ids {
+            record.remove.extend(state.of_folder("ids").map(|file| file.name.clone()));
+            files.push(self.write_all_consumers()?);
+        }
+        self.commit(record, &files, &[])?;
+        self.forget_closed();
+        report.segments += segments;
+        report.rows += rows;
+        report.bytes = (report.bytes.0 + before, report.bytes.1 + after);
+        Ok(())
+    }
+
+    fn merge_segments(
+        &self,
+        list: &[FileRecord],
+        left_out: LeftOut<'_>,
+        runtime: &Runtime<'_>,
+    ) -> Result<(Option<Published>, crate::bank::merge::Fate)> {
+        let mut parts = Vec::with_capacity(list.len());
+        for record in list {
+            parts.push(Part::Stored {
+                segment: self.segment(record)?,
+                finals: None,
+            });
+        }
+        let merge = Merge {
+            bank: self.path(),
+            shape: &self.shape(&self.state().types),
+            parts: &parts,
+            left_out,
+        };
+        merge.write(Some(runtime))
+    }
+
+    fn write_all_consumers(&self) -> Result<Published> {
+        let universe = self.consumers()?;
+        let of_bucket = |bucket: usize| {
+            let ids = universe.bucket(bucket);
+            (0..ids.len()).map(move |local| (ConsumerIdx::new(bucket, local as u32), ids.id(local)))
+        };
+        let all: Vec<(ConsumerIdx, IdValue)> = (0..crate::base::id::BUCKETS).flat_map(of_bucket).collect();
+        consumers::write(self.path(), universe.id_kind(), &all)
+    }
+
+    /// Removes events before a day for ever. Days that were materialized stay answerable; others whose rules look further back than
+    /// `before` are refused from then on. Earlier commits keep the events until [`DataBank::vacuum`].
+    ///
+    /// # Errors
+    /// [`BankError::Parameter`] for a day before the one of an earlier call; as [`DataBank::compact`].
+    pub fn expire(&self, before: Day, runtime: &Runtime<'_>) -> Result<ExpireReport> {
+        self.write("expire", || {
+            let state = self.state();
+            if let Some(already) = state.expired.filter(|already| *already > before) {
+                let problem = format!("{before} is before {already}, up to which events are expired already");
+                return Err(BankError::parameter("before", problem));
+            }
+            let mut record = Record {
+                expired: Some(before.to_string()),
+                ..Record::of("expire")
+            };
+            let (mut files, mut rows) = (Vec::new(), 0);
+            for segment in state.of_folder("segments") {
+                let days = segment.days.unwrap_or((i32::MIN, i32::MAX));
+                if days.0 >= before.number() {
+                    continue;
+                }
+                record.remove.push(segment.name.clone());
+                if days.1 < before.number() {
+                    rows += segment.rows;
+                    continue;
+                }
+                let left_out = LeftOut {
+                    before: Some(before.number()),
+                    ..LeftOut::default()
+                };
+                let (rest, fate) = self.merge_segments(std::slice::from_ref(segment), left_out, runtime)?;
+                rows += fate.expired;
+                files.extend(rest);
+            }
+            let commit = self.commit(record, &files, &[])?;
+            self.forget_closed();
+            Ok(ExpireReport {
+                rows,
+                commit,
+                before: before.to_string(),
+            })
+        })
+    }
+
+    /// Removes files that neither the newest commit nor any reader needs. Earlier commits can be read until then, and no longer.
+    ///
+    /// # Errors
+    /// [`BankError::ReadOnly`]; what the disk refuses.
+    pub fn vacuum(&self) -> Result<VacuumReport> {
+        self.write("vacuum", || {
+            let newest = self.state();
+            let mut needed: HashSet<String> = newest.files.iter().map(|file| file.name.clone()).collect();
+            let mut report = VacuumReport::default();
+            let mut add = |state: &State| {
+                let more = state.files.iter().filter(|file| needed.insert(file.name.clone())).count();
+                report.kept_for_readers += more as u64;
+            };
+            self.states_in_use().iter().for_each(|state| add(state));
+            let commits = self.commits();
+            for seq in commits_read(self.path())? {
+                if seq == ANY_COMMIT {
+                    for commit in &commits {
+                        add(&State::replay(&commits, commit.seq)?);
+                    }
+                } else {
+                    add(&State::replay(&commits, seq)?);
+                }
+            }
+            let named = commits.iter().flat_map(|commit| commit.record.add.iter());
+            let gone: Vec<String> = named
+                .filter(|file| !needed.contains(&file.name) && self.blocks(file).is_ok())
+                .map(|file| file.name.clone())
+                .collect();
+            if !gone.is_empty() {
+                // First nobody can come to read them, then they go.
+                self.commit(Record::of("vacuum"), &[], &gone)?;
+            }
+            self.forget_closed();
+            self.remove_files(&needed, &mut report)?;
+            Ok(report)
+        })
+    }
+
+    fn remove_files(&self, needed: &HashSet<String>, report: &mut VacuumReport) -> Result<()> {
+        for folder in ["segments", "ids", "bitmaps", "links", "tmp"] {
+            let folder = self.path().join(folder);
+            let failed = |error: &std::io::Error| BankError::io(&folder, error);
+            for entry in fs::read_dir(&folder).map_err(|error| failed(&error))? {
+                let entry = entry.map_err(|error| failed(&error))?;
+                if entry.file_name().to_str().is_some_and(|name| needed.contains(name)) {
+                    continue;
+                }
+                let bytes = entry.metadata().map_or(0, |data| data.len());
+                fs::remove_file(entry.path()).map_err(|error| failed(&error))?;
+                report.files += 1;
+                report.bytes += bytes;
+            }
+        }
+        Ok(())
+    }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_grow_by_sixteen() {
+        assert_eq!([tier(0), tier(1), tier(65_536), tier(65_536 * 15)], [0, 0, 0, 0]);
+        assert_eq!([tier(65_536 * 16), tier(65_536 * 256)], [1, 2]);
+    }
+}

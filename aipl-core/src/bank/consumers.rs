@@ -1,0 +1,188 @@
+//! The consumers of a bank: identifiers and their lasting numbers, in files of their own.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt32Array};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt32Type};
+use parquet::arrow::ArrowWriter;
+
+use crate::bank::error::BankError;
+use crate::bank::files::{NewFile, Published};
+use crate::bank::record::FileRecord;
+use crate::bank::segment::{ParquetFile, arrow_fault, properties, write_fault};
+use crate::base::id::{BUCKETS, MAX_LOCAL};
+use crate::base::{ConsumerIdx, IdKind, IdValue};
+use crate::timeline::Universe;
+use crate::timeline::universe::IdStore;
+
+type Result<T> = std::result::Result<T, BankError>;
+
+/// What an id column holds.
+fn id_type(id_kind: IdKind) -> DataType {
+    match id_kind {
+        IdKind::Int64 => DataType::Int64,
+        IdKind::Text => DataType::Utf8,
+    }
+}
+
+/// Writes consumers, in order of number.
+pub(crate) fn write(bank: &Path, id_kind: IdKind, consumers: &[(ConsumerIdx, IdValue)]) -> Result<Published> {
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("consumer_idx", DataType::UInt32, false),
+        Field::new("consumer", id_type(id_kind), false),
+    ]));
+    let file = NewFile::create(bank, "parquet")?;
+    let fault = |error| write_fault(bank, error);
+    let mut writer = ArrowWriter::try_new(
+        file,
+        schema.clone(),
+        Some(properties().set_column_dictionary_enabled("consumer".into(), false).build()),
+    )
+    .map_err(fault)?;
+    for part in consumers.chunks(1 << 16) {
+        let numbers = UInt32Array::from_iter_values(part.iter().map(|(idx, _)| idx.0));
+        let ids: ArrayRef = match id_kind {
+            IdKind::Int64 => Arc::new(Int64Array::from_iter_values(part.iter().map(|(_, id)| match id {
+                IdValue::Int(value) => *value,
+                IdValue::Text(_) => 0,
+            }))),
+            IdKind::Text => Arc::new(StringArray::from_iter_values(part.iter().map(|(_, id)| id.to_string()))),
+        };
+        let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(numbers), ids]).map_err(arrow_fault)?;
+        writer.write(&batch).map_err(fault)?;
+    }
+    let mut file = writer.into_inner().map_err(fault)?;
+    file.flush().map_err(|error| BankError::io(bank, &error))?;
+    file.publish(bank, "ids", consumers.len() as u64, None)
+}
+
+/// Reads all consumers, and checks that every number up to the counts is there once.
+pub(crate) fn read(files: &[(FileRecord, Arc<ParquetFile>)], id_kind: IdKind, counts: &[u32], lineage: u128) -> Result<Universe> {
+    let mut places: Vec<Vec<Option<(u32, u32)>>> = counts.iter().map(|&count| vec![None; count as usize]).collect();
+    let mut parts = Vec::with_capacity(files.len());
+    for (number, (record, file)) in (0u32..).zip(files) {
+        let damaged = |problem: &str| BankError::corrupt(&**file.name(), problem);
+        let (batch, _) = file.read(&["consumer_idx", "consumer"], 0..record.rows)?;
+        let typed = |name: &str, data_type: &DataType| {
+            let column = batch.column_by_name(name).filter(|column| column.data_type() == data_type && column.null_count() == 0);
+            column.cloned().ok_or_else(|| damaged("it does not have the columns of consumers"))
+        };
+        let (numbers, ids) = (typed("consumer_idx", &DataType::UInt32)?, typed("consumer", &id_type(id_kind))?);
+        for (row, idx) in (0u32..).zip(numbers.as_primitive::<UInt32Type>().values()) {
+            let idx = ConsumerIdx(*idx);
+            let place = places[idx.bucket()]
+                .get_mut(idx.local() as usize)
+                .ok_or_else(|| damaged("it has a number beyond those given"))?;
+            if place.replace((number, row)).is_some() {
+                return Err(damaged("it has a number that was given before"));
+            }
+        }
+        parts.push(ids);
+    }
+    let value = |(part, row): (u32, u32)| match id_kind {
+        IdKind::Int64 => IdValue::Int(parts[part as usize].as_primitive::<Int64Type>().value(row as usize)),
+        IdKind::Text => IdValue::Text(parts[part as usize].as_string::<i32>().value(row as usize).to_owned()),
+    };
+    let mut stores = Vec::with_capacity(BUCKETS);
+    for bucket in places {
+        let mut store = IdStore::empty(id_kind);
+        for place in bucket {
+            let place = place.ok_or_else(|| BankError::corrupt("ids", "a consumer's number is in no file"))?;
+            store.push(&value(place));
+        }
+        store.index();
+        stores.push(store);
+    }
+    Ok(Universe::lasting(id_kind, stores, lineage))
+}
+
+/// Consumers of a batch that the bank does not know, with the numbers they get.
+#[derive(Debug, Default)]
+pub(crate) struct Newcomers {
+    /// By bucket: identifiers in order of number, the first of which is the bank's count.
+    pub buckets: Vec<Vec<IdValue>>,
+    known: Vec<HashMap<IdValue, u32>>,
+}
+
+impl Newcomers {
+    pub fn new() -> Self {
+        Newcomers {
+            buckets: vec![Vec::new(); BUCKETS],
+            known: vec![HashMap::new(); BUCKETS],
+        }
+    }
+
+    /// The local number of each consumer of a bucket, in the order given; unknown ones get the next.
+    pub fn number(&mut self, bucket: usize, ids: &IdStore, universe: &Universe) -> Result<Vec<u32>> {
+        let (had, new, known) = (universe.bucket(bucket), &mut self.buckets[bucket], &mut self.known[bucket]);
+        let mut numbers = Vec::with_capacity(ids.len());
+        for place in 0..ids.len() {
+            let id = ids.id(place);
+            let local = match had.find(&id).map(|local| local as u32).or_else(|| known.get(&id).copied()) {
+                Some(local) => local,
+                None => {
+                    let local = (had.len() + new.len()) as u32;
+                    if local >= MAX_LOCAL {
+                        return Err(BankError::from(crate::timeline::scan::ScanError::from(
+                            crate::timeline::bucket::TooManyConsumers,
+                        )));
+                    }
+                    known.insert(id.clone(), local);
+                    new.push(id);
+                    local
+                }
+            };
+            numbers.push(local);
+        }
+        Ok(numbers)
+    }
+
+    /// Renumbers newcomers in order of key, whatever order they came in. Gives, by bucket, the final local number of each
+    /// provisional one beyond the bank's count.
+    pub fn settle(&mut self, universe: &Universe) -> Vec<Vec<u32>> {
+        let settle = |(bucket, ids): (usize, &mut Vec<IdValue>)| {
+            let had = universe.bucket(bucket).len() as u32;
+            let mut order: Vec<(u64, IdValue, u32)> = ids.drain(..).zip(0..).map(|(id, place)| (id.key(), id, place)).collect();
+            order.sort();
+            let mut finals = vec![0; order.len()];
+            for ((_, id, place), local) in order.into_iter().zip(had..) {
+                finals[place as usize] = local;
+                ids.push(id);
+            }
+            finals
+        };
+        self.known.iter_mut().for_each(HashMap::clear);
+        self.buckets.iter_mut().enumerate().map(settle).collect()
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.buckets.iter().map(Vec::len).sum()
+    }
+
+    /// All with their numbers, in order.
+    pub fn list(&self, universe: &Universe) -> Vec<(ConsumerIdx, IdValue)> {
+        let of_bucket = |(bucket, ids): (usize, &Vec<IdValue>)| {
+            let had = universe.bucket(bucket).len() as u32;
+            let number = move |(id, local): (&IdValue, u32)| (ConsumerIdx::new(bucket, local), id.clone());
+            ids.iter().zip(had..).map(number).collect::<Vec<_>>()
+        };
+        self.buckets.iter().enumerate().flat_map(of_bucket).collect()
+    }
+
+    /// The consumers of the bank with these.
+    pub fn join(&self, universe: &Universe, lineage: u128) -> Universe {
+        let store = |(bucket, ids): (usize, &Vec<IdValue>)| {
+            let mut store = universe.bucket(bucket).clone();
+            if !ids.is_empty() {
+                ids.iter().for_each(|id| store.push(id));
+                store.index();
+            }
+            store
+        };
+        Universe::lasting(universe.id_kind(), self.buckets.iter().enumerate().map(store).collect(), lineage)
+    }
+}

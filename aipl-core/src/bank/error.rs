@@ -1,0 +1,223 @@
+//! Refusals of the bank floor.
+
+use std::io;
+use std::path::Path;
+
+use crate::source::SourceError;
+use crate::timeline::scan::ScanError;
+
+/// A bank that cannot do what is asked.
+#[derive(Debug, thiserror::Error)]
+pub enum BankError {
+    /// There is no bank at the path.
+    #[error("{path}: {problem}; DataBank.create makes a bank")]
+    NotABank {
+        /// The directory.
+        path: String,
+        /// What is there instead.
+        problem: String,
+    },
+    /// There is something at the path already.
+    #[error("{path}: there is something already; a bank is created in a directory that is new or empty")]
+    Exists {
+        /// The directory.
+        path: String,
+    },
+    /// Another handle writes.
+    #[error("{path}: another writer holds the bank{holder}; one at a time can write, any number can read (mode \"r\")")]
+    Locked {
+        /// The directory.
+        path: String,
+        /// Who, if known, ready to print.
+        holder: String,
+    },
+    /// The handle can only read.
+    #[error("{operation}: the bank was opened to read; open it with mode \"rw\"")]
+    ReadOnly {
+        /// What was asked.
+        operation: &'static str,
+    },
+    /// A file is damaged, or files contradict each other.
+    #[error("{file}: {problem}; restore the bank from a backup")]
+    Corrupt {
+        /// The file, as named in the bank.
+        file: String,
+        /// What does not agree.
+        problem: String,
+    },
+    /// The disk is full.
+    #[error("{path}: no space left: about {needed} bytes are needed and {free} are free; nothing was changed")]
+    NoSpace {
+        /// The directory.
+        path: String,
+        /// Bytes needed, as far as is known.
+        needed: u64,
+        /// Bytes free.
+        free: u64,
+    },
+    /// A bank of a later format.
+    #[error("{path}: the bank has format version {found}; this library reads up to {known}")]
+    FormatVersion {
+        /// The directory.
+        path: String,
+        /// Its version.
+        found: i64,
+        /// The latest known.
+        known: i64,
+    },
+    /// The operating system refused.
+    #[error("{path}: {problem}")]
+    Io {
+        /// The file.
+        path: String,
+        /// What the system says.
+        problem: String,
+    },
+    /// Whether a commit is in the bank is not known, or a sync has failed: this handle takes nothing more.
+    #[error("{path}: an earlier write could not be completed ({problem}); open the bank again to see what it holds")]
+    Poisoned {
+        /// The directory.
+        path: String,
+        /// What failed.
+        problem: String,
+    },
+    /// The handle came along into a forked process.
+    #[error("the bank was opened in process {opened} and this is process {here}: open it again after a fork")]
+    Forked {
+        /// The process that opened it.
+        opened: u32,
+        /// This process.
+        here: u32,
+    },
+    /// A batch that the bank has with other content.
+    #[error("batch_id: the bank has batch {id:?} with other content ({had} rows then, {has} now); give the new rows a batch id of their own")]
+    BatchConflict {
+        /// The batch.
+        id: String,
+        /// Rows in the bank.
+        had: u64,
+        /// Rows now.
+        has: u64,
+    },
+    /// Events that do not fit the bank.
+    #[error("{field}: {problem}")]
+    Mismatch {
+        /// The field.
+        field: String,
+        /// What does not fit, with what would.
+        problem: String,
+    },
+    /// Events that the question needs were removed by `expire`.
+    #[error(
+        "events before {expired} are expired and the question needs them{from}; only days that were materialized before can still be answered"
+    )]
+    Expired {
+        /// The first day that is there.
+        expired: String,
+        /// The first day needed, ready to print.
+        from: String,
+    },
+    /// An audience, day, batch or commit that the bank does not have.
+    #[error("{what}: the bank has no {what} {name:?}{hint}")]
+    Unknown {
+        /// What kind of thing.
+        what: &'static str,
+        /// What was asked for.
+        name: String,
+        /// "did you mean", ready to print.
+        hint: String,
+    },
+    /// A commit whose files were removed by `vacuum`.
+    #[error("commit {seq}: its files were removed by vacuum")]
+    Vacuumed {
+        /// The commit.
+        seq: u64,
+    },
+    /// A parameter out of its range.
+    #[error("{field}: {problem}")]
+    Parameter {
+        /// Which.
+        field: &'static str,
+        /// What is wrong, with the choices.
+        problem: String,
+    },
+    /// The events cannot be read, or the bank's own cannot.
+    #[error(transparent)]
+    Scan(Box<ScanError>),
+}
+
+impl BankError {
+    pub(crate) fn io(path: &Path, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => BankError::NoSpace {
+                path: path.display().to_string(),
+                needed: 0,
+                free: super::files::free_bytes(path).unwrap_or(0),
+            },
+            _ => BankError::Io {
+                path: path.display().to_string(),
+                problem: error.to_string(),
+            },
+        }
+    }
+
+    pub(crate) fn corrupt(file: impl Into<String>, problem: impl Into<String>) -> Self {
+        BankError::Corrupt {
+            file: file.into(),
+            problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn parameter(field: &'static str, problem: impl Into<String>) -> Self {
+        BankError::Parameter {
+            field,
+            problem: problem.into(),
+        }
+    }
+
+    pub(crate) fn mismatch(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        BankError::Mismatch {
+            field: field.into(),
+            problem: problem.into(),
+        }
+    }
+}
+
+impl From<ScanError> for BankError {
+    fn from(error: ScanError) -> Self {
+        match error {
+            ScanError::Home(error) | ScanError::Source(SourceError::Home(error)) => match error.downcast::<BankError>() {
+                Ok(own) => *own,
+                Err(other) => BankError::Scan(Box::new(ScanError::Home(other))),
+            },
+            other => BankError::Scan(Box::new(other)),
+        }
+    }
+}
+
+impl From<BankError> for ScanError {
+    fn from(error: BankError) -> Self {
+        match error {
+            BankError::Scan(error) => *error,
+            own => ScanError::Home(Box::new(own)),
+        }
+    }
+}
+
+impl From<SourceError> for BankError {
+    fn from(error: SourceError) -> Self {
+        ScanError::from(error).into()
+    }
+}
+
+/// The same for those who hand events out.
+impl From<BankError> for SourceError {
+    fn from(error: BankError) -> Self {
+        match ScanError::from(error) {
+            ScanError::Source(error) => error,
+            ScanError::Home(error) => SourceError::Home(error),
+            ScanError::Canceled => SourceError::Canceled,
+            other => SourceError::Sink(other.to_string()),
+        }
+    }
+}

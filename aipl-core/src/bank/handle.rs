@@ -1,0 +1,534 @@
+//! The handle of a bank: what it is, its state, and the one way to commit.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use serde_json::Value;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::bank::catalog::{self, Commit, Contents};
+use crate::bank::columns::{Types, canonical, read_schema};
+use crate::bank::consumers;
+use crate::bank::error::BankError;
+use crate::bank::files::{FOLDERS, Published, make_directory, random_name, sync_directory};
+use crate::bank::lock::{Lease, WriterLock};
+use crate::bank::record::{BankRecord, FileRecord, Record};
+use crate::bank::rows::Shape;
+use crate::bank::segment::{ParquetFile, Segment};
+use crate::bank::state::State;
+use crate::base::{IdKind, Zone};
+use crate::event::{EventSchema, SchemaError};
+use crate::model::StageModel;
+use crate::timeline::Universe;
+
+type Result<T> = std::result::Result<T, BankError>;
+
+/// What a bank is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// To ask; any number of handles, beside a writer.
+    #[default]
+    Read,
+    /// To ask and to write; one handle at a time. A second one waits this long before it is refused.
+    Write {
+        /// How long to wait for the writer before.
+        timeout: Duration,
+    },
+}
+
+impl Mode {
+    /// To write, refused at once if there is a writer.
+    pub const WRITE: Mode = Mode::Write { timeout: Duration::ZERO };
+
+    /// Reads `r` or `rw`.
+    ///
+    /// # Errors
+    /// [`BankError::Parameter`] with the choices.
+    pub fn parse(text: &str, timeout: Duration) -> Result<Mode> {
+        match text {
+            "r" => Ok(Mode::Read),
+            "rw" => Ok(Mode::Write { timeout }),
+            _ => Err(BankError::parameter("mode", format!("{text:?} is not one of \"r\", \"rw\""))),
+        }
+    }
+}
+
+/// Optional parameters of [`DataBank::create`].
+#[derive(Debug, Clone, Default)]
+pub struct CreateParams {
+    /// The stage model that kept days are of, unless another is named.
+    pub model: Option<StageModel>,
+}
+
+/// The durable data bank of a brand: a directory of Parquet segments and bitmaps under a SQLite catalog. Cheap to clone.
+///
+/// Events go in by batches; every analysis takes a bank as it takes events or a log. A handle that reads sees the state that it
+/// opened, whatever is written meanwhile.
+#[derive(Clone)]
+pub struct DataBank {
+    pub(super) shared: Arc<Shared>,
+    /// An earlier state, if the handle is of one.
+    view: Option<Arc<State>>,
+}
+
+pub(super) struct Shared {
+    pub path: PathBuf,
+    pub process: u32,
+    /// The fields as the bank keeps them.
+    pub schema: EventSchema,
+    /// The mapping of the source's columns, as it was given.
+    pub source_schema: EventSchema,
+    pub zone: Arc<Zone>,
+    pub model: Option<StageModel>,
+    writer: Option<WriterLock>,
+    lease: Mutex<Option<Lease>>,
+    inside: Mutex<Inside>,
+    /// Held through every operation that writes.
+    writing: Mutex<()>,
+    poison: Mutex<Option<String>>,
+}
+
+/// What changes while a handle lives.
+struct Inside {
+    state: Arc<State>,
+    commits: Vec<Commit>,
+    blocks: HashMap<String, Vec<u8>>,
+    segments: HashMap<String, Arc<Segment>>,
+    universe: Option<Arc<Universe>>,
+    /// Every state that somebody may still read.
+    states: Vec<Weak<State>>,
+}
+
+impl fmt::Debug for DataBank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("DataBank")
+            .field("path", &self.shared.path)
+            .field("commit", &state.seq)
+            .field("rows", &state.rows())
+            .finish_non_exhaustive()
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl DataBank {
+    /// Makes a bank in a directory that is new or empty, and opens it to write. `schema` maps the columns that its sources mostly have; the
+    /// fields that it maps are those that the bank keeps. Days are in the zone `tz`.
+    ///
+    /// # Errors
+    /// [`BankError::Exists`]; a schema or zone that is wrong; what the disk refuses.
+    ///
+    /// # Example
+    /// ```
+    /// use std::sync::Arc;
+    /// use aipl_core::analyses::{SnapshotParams, snapshot};
+    /// use aipl_core::bank::{CreateParams, DataBank, IngestParams, Mode};
+    /// use aipl_core::event::EventSchema;
+    /// use aipl_core::model::StageModel;
+    /// use aipl_core::source::Events;
+    /// use aipl_core::timeline::{Runtime, ScopeValue};
+    /// use arrow::array::{RecordBatch, StringArray};
+    ///
+    /// let folder = tempfile::tempdir()?;
+    /// let schema = EventSchema::new("user", "brand", "action", "at");
+    /// let bank = DataBank::create(folder.path(), schema.clone(), "Asia/Shanghai", CreateParams::default())?;
+    /// let column = |value: &'static str| Arc::new(StringArray::from(vec![value])) as _;
+    /// let batch = RecordBatch::try_from_iter([
+    ///     ("user", column("u1")), ("brand", column("b")), ("action", column("purchase")), ("at", column("2024-06-30 10:00:00")),
+    /// ])?;
+    /// let events = Events::from_batches(batch.schema(), vec![batch], schema, "Asia/Shanghai")?;
+    /// let report = bank.ingest(&events, "2024-06-30", &IngestParams::default(), &Runtime::default())?;
+    /// assert_eq!((report.batch.rows_added, report.replayed), (1, false));
+    /// drop(bank);
+    ///
+    /// let bank = DataBank::open(folder.path(), Mode::Read)?;
+    /// let snap = snapshot(&bank, &StageModel::preset("databank")?, "2024-07-01".parse()?, &SnapshotParams::default(), &Runtime::default())?;
+    /// assert_eq!(snap.count(&ScopeValue::of("b"), "P")?, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn create(path: &Path, schema: EventSchema, tz: &str, params: CreateParams) -> Result<DataBank> {
+        schema.check().map_err(crate::source::SourceError::from)?;
+        let zone = read_zone(tz)?;
+        if let Some(model) = &params.model {
+            // A model that does not fit the fields would only be found out at night.
+            let compiled = crate::model::compile(model, &canonical(&schema));
+            compiled.map_err(|error| BankError::parameter("model", error.to_string()))?;
+        }
+        let failed = |error: &std::io::Error| BankError::io(path, error);
+        make_directory(path).map_err(|error| failed(&error))?;
+        if std::fs::read_dir(path).map_err(|error| failed(&error))?.next().is_some() {
+            return Err(BankError::Exists {
+                path: path.display().to_string(),
+            });
+        }
+        for folder in FOLDERS {
+            make_directory(&path.join(folder)).map_err(|error| failed(&error))?;
+        }
+        let lock = WriterLock::take(path, Duration::ZERO)?;
+        catalog::create(path)?;
+        let record = Record {
+            kind: "create".to_owned(),
+            bank: Some(BankRecord {
+                id: random_name()?,
+                schema: schema.to_json(),
+                tz: tz.to_owned(),
+                zones: format!("{:016x}", zone.fingerprint()),
+                model: params.model.as_ref().map(StageModel::to_value),
+                identity: None,
+            }),
+            ..Record::new()
+        };
+        catalog::append(path, (0, 0), &record, &[], &[])?;
+        catalog::write_sum(path, 1)?;
+        sync_directory(path).map_err(|error| failed(&error))?;
+        Self::with_lock(path, Some(lock), None)
+    }
+
+    /// Opens a bank. The catalog is proven before anything is said of it; no repair is ever needed.
+    ///
+    /// # Errors
+    /// [`BankError::NotABank`]; [`BankError::Locked`]; [`BankError::Corrupt`]; [`BankError::FormatVersion`].
+    pub fn open(path: &Path, mode: Mode) -> Result<DataBank> {
+        if !path.join("catalog.sqlite").exists() {
+            // The catalog says what is wrong, in the words of a bank.
+            catalog::read(path)?;
+        }
+        match mode {
+            Mode::Write { timeout } => Self::with_lock(path, Some(WriterLock::take(path, timeout)?), None),
+            Mode::Read => Self::with_lock(path, None, Lease::take(path)),
+        }
+    }
+
+    fn with_lock(path: &Path, writer: Option<WriterLock>, mut lease: Option<Lease>) -> Result<DataBank> {
+        let contents = catalog::read(path)?;
+        let inside = Inside::new(contents)?;
+        if let Some(lease) = &mut lease {
+            lease.note(inside.state.seq);
+        }
+        let bank = inside.state.bank.clone();
+        let damaged = |what: &str| BankError::corrupt("catalog.sqlite", format!("the first commit has no readable {what}"));
+        let source_schema = read_schema(&bank.schema).ok_or_else(|| damaged("schema"))?;
+        let model = bank.model.as_ref().map(StageModel::from_value).transpose();
+        let shared = Shared {
+            path: path.to_owned(),
+            process: std::process::id(),
+            schema: canonical(&source_schema),
+            source_schema,
+            zone: Arc::new(read_zone(&bank.tz)?),
+            model: model.map_err(|_| damaged("model"))?,
+            writer,
+            lease: Mutex::new(lease),
+            inside: Mutex::new(inside),
+            writing: Mutex::new(()),
+            poison: Mutex::new(None),
+        };
+        Ok(DataBank {
+            shared: Arc::new(shared),
+            view: None,
+        })
+    }
+
+    /// Moves a handle that reads to the newest commit. Gives its number.
+    ///
+    /// # Errors
+    /// As [`DataBank::open`].
+    pub fn refresh(&self) -> Result<u64> {
+        self.check_process()?;
+        if self.shared.writer.is_none() && self.view.is_none() {
+            let contents = catalog::read(&self.shared.path)?;
+            let mut inside = locked(&self.shared.inside);
+            let mut fresh = Inside::new(contents)?;
+            fresh.segments = std::mem::take(&mut inside.segments);
+            fresh.states.append(&mut inside.states);
+            *inside = fresh;
+            // The earlier state may still be in use by this handle's clones.
+            let oldest = inside.states.iter().filter_map(Weak::upgrade).map(|state| state.seq).min();
+            if let Some(lease) = locked(&self.shared.lease).as_mut() {
+                lease.note(oldest.unwrap_or(inside.state.seq));
+            }
+        }
+        Ok(self.state().seq)
+    }
+
+    /// The bank as it was after a commit: the same handle, to ask only.
+    ///
+    /// # Errors
+    /// [`BankError::Unknown`] for a commit that is not there; [`BankError::Vacuumed`].
+    pub fn as_of_commit(&self, seq: u64) -> Result<DataBank> {
+        self.check_process()?;
+        let mut inside = locked(&self.shared.inside);
+        let newest = inside.commits.last().map_or(0, |commit| commit.seq);
+        if seq == 0 || seq > newest {
+            return Err(BankError::Unknown {
+                what: "commit",
+                name: seq.to_string(),
+                hint: format!("; commits are 1 to {newest}"),
+            });
+        }
+        let state = Arc::new(State::replay(&inside.commits, seq)?);
+        if state.files.iter().any(|file| !inside.blocks.contains_key(&file.name)) {
+            return Err(BankError::Vacuumed { seq });
+        }
+        inside.states.push(Arc::downgrade(&state));
+        Ok(DataBank {
+            shared: self.shared.clone(),
+            view: Some(state),
+        })
+    }
+
+    /// Where the bank is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// The number of the commit that this handle sees.
+    #[must_use]
+    pub fn commit_seq(&self) -> u64 {
+        self.state().seq
+    }
+
+    /// Whether the handle can write.
+    #[must_use]
+    pub fn is_writer(&self) -> bool {
+        self.shared.writer.is_some() && self.view.is_none()
+    }
+
+    /// The mapping of columns that the bank was created with: what its sources are called by.
+    #[must_use]
+    pub fn source_schema(&self) -> &EventSchema {
+        &self.shared.source_schema
+    }
+
+    /// The stage model that kept days are of, unless another is named.
+    #[must_use]
+    pub fn model(&self) -> Option<&StageModel> {
+        self.shared.model.as_ref()
+    }
+
+    /// The consumers, with their lasting numbers. Audiences of all states of one bank combine.
+    ///
+    /// # Errors
+    /// [`BankError::Corrupt`].
+    pub fn consumers(&self) -> Result<Arc<Universe>> {
+        self.check_process()?;
+        self.consumers_of(&self.state())
+    }
+
+    pub(super) fn consumers_of(&self, state: &State) -> Result<Arc<Universe>> {
+        let total: usize = state.consumers.iter().map(|&count| count as usize).sum();
+        if let Some(universe) = locked(&self.shared.inside).universe.clone().filter(|known| known.len() == total) {
+            return Ok(universe);
+        }
+        let mut files = Vec::new();
+        for record in state.of_folder("ids") {
+            files.push((record.clone(), Arc::new(ParquetFile::open(&self.shared.path, record, &self.blocks(record)?)?)));
+        }
+        let universe = Arc::new(consumers::read(&files, state.types.id_kind("consumer"), &state.consumers, state.lineage())?);
+        if self.view.is_none() {
+            self.remember(universe.clone());
+        }
+        Ok(universe)
+    }
+
+    pub(super) fn remember(&self, universe: Arc<Universe>) {
+        locked(&self.shared.inside).universe = Some(universe);
+    }
+
+    pub(super) fn state(&self) -> Arc<State> {
+        match &self.view {
+            Some(view) => view.clone(),
+            None => locked(&self.shared.inside).state.clone(),
+        }
+    }
+
+    /// Commits that the newest state was made by, with what each says.
+    pub(super) fn commits(&self) -> Vec<Commit> {
+        let upto = self.state().seq;
+        let inside = locked(&self.shared.inside);
+        inside.commits.iter().take_while(|commit| commit.seq <= upto).cloned().collect()
+    }
+
+    /// The block hashes of a file.
+    pub(super) fn blocks(&self, file: &FileRecord) -> Result<Vec<u8>> {
+        let inside = locked(&self.shared.inside);
+        inside.blocks.get(&file.name).cloned().ok_or_else(|| {
+            let problem = format!("there are no block hashes of {}/{}", file.folder, file.name);
+            BankError::corrupt("catalog.sqlite", problem)
+        })
+    }
+
+    /// Opens a segment, or gives it as it was opened before.
+    pub(super) fn segment(&self, record: &FileRecord) -> Result<Arc<Segment>> {
+        if let Some(open) = locked(&self.shared.inside).segments.get(&record.name) {
+            return Ok(open.clone());
+        }
+        let opened = Arc::new(Segment::open(&self.shared.path, record, &self.blocks(record)?)?);
+        locked(&self.shared.inside).segments.insert(record.name.clone(), opened.clone());
+        Ok(opened)
+    }
+
+    /// The columns of a segment that is written now.
+    pub(super) fn shape(&self, types: &Types) -> Shape {
+        let fields = crate::bank::columns::optional_fields(&self.shared.schema);
+        Shape {
+            brand: types.id_kind("brand"),
+            fields: fields.into_iter().map(|name| (name.clone(), types.kind(&name))).collect(),
+            vocabulary: Arc::new(self.shared.schema.vocabulary()),
+        }
+    }
+
+    pub(super) fn check_process(&self) -> Result<()> {
+        let here = std::process::id();
+        if here == self.shared.process {
+            return Ok(());
+        }
+        Err(BankError::Forked {
+            opened: self.shared.process,
+            here,
+        })
+    }
+
+    /// Does what writes: refused to readers, one at a time, and never again after the disk has failed.
+    pub(super) fn write<T>(&self, operation: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.check_process()?;
+        if !self.is_writer() {
+            return Err(BankError::ReadOnly { operation });
+        }
+        let _writing = locked(&self.shared.writing);
+        if let Some(problem) = locked(&self.shared.poison).clone() {
+            return Err(BankError::Poisoned {
+                path: self.shared.path.display().to_string(),
+                problem,
+            });
+        }
+        let done = work();
+        if let Err(error @ BankError::Io { .. }) = &done {
+            // What a failed write or sync has left on the disk is not known to this handle any more.
+            *locked(&self.shared.poison) = Some(error.to_string());
+        }
+        done
+    }
+
+    /// Commits: the files become part of the bank, and what the record says becomes true. Gives the commit's number.
+    pub(super) fn commit(&self, mut record: Record, files: &[Published], forget: &[String]) -> Result<u64> {
+        let path = &self.shared.path;
+        record.add.extend(files.iter().map(|file| file.record.clone()));
+        let blocks: Vec<(&str, &[u8])> = files.iter().map(|file| (file.record.name.as_str(), &file.blocks[..])).collect();
+        let state = self.state();
+        let hash = match catalog::append(path, (state.seq, state.hash), &record, &blocks, forget) {
+            Ok(hash) => hash,
+            Err(error) => {
+                // Where the disk failed the commit may stand all the same, and then these files are its own.
+                if !matches!(error, BankError::Io { .. }) {
+                    files.iter().for_each(|file| file.discard(path));
+                }
+                return Err(error);
+            }
+        };
+        let mut next = (*state).clone();
+        next.apply(state.seq + 1, &record)?;
+        next.hash = hash;
+        let seq = next.seq;
+        {
+            let mut inside = locked(&self.shared.inside);
+            inside.commits.push(Commit { seq, record });
+            inside.blocks.extend(files.iter().map(|file| (file.record.name.clone(), file.blocks.clone())));
+            forget.iter().for_each(|name| drop(inside.blocks.remove(name)));
+            inside.put(next);
+        }
+        // The commit stands; a sum that cannot be written now is written by the next one, and until then proves less.
+        let _ = catalog::write_sum(path, seq);
+        Ok(seq)
+    }
+
+    /// Commits that somebody in this process may still read.
+    pub(super) fn states_in_use(&self) -> Vec<Arc<State>> {
+        let mut inside = locked(&self.shared.inside);
+        inside.states.retain(|state| state.strong_count() > 0);
+        inside.states.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Forgets open files that the state does not name.
+    pub(super) fn forget_closed(&self) {
+        let mut inside = locked(&self.shared.inside);
+        let state = inside.state.clone();
+        inside.segments.retain(|name, _| state.file(name).is_some());
+    }
+}
+
+impl Inside {
+    fn new(contents: Contents) -> Result<Inside> {
+        let mut state = State::replay(&contents.commits, u64::MAX)?;
+        state.hash = contents.hash;
+        let mut inside = Inside {
+            state: Arc::new(state.clone()),
+            commits: contents.commits,
+            blocks: contents.blocks.into_iter().collect(),
+            segments: HashMap::new(),
+            universe: None,
+            states: Vec::new(),
+        };
+        inside.put(state);
+        Ok(inside)
+    }
+
+    fn put(&mut self, state: State) {
+        self.state = Arc::new(state);
+        self.states.push(Arc::downgrade(&self.state));
+    }
+}
+
+impl State {
+    /// Identifies the consumers' numbering: that of one bank, through all its states.
+    pub(super) fn lineage(&self) -> u128 {
+        let kind = if self.types.id_kind("consumer") == IdKind::Text { "text" } else { "int64" };
+        xxh3_128(format!("bank {} {kind}", self.bank.id).as_bytes())
+    }
+}
+
+impl Record {
+    /// An empty record of now.
+    pub(super) fn new() -> Record {
+        Record {
+            at: super::now(),
+            library: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Record::default()
+        }
+    }
+
+    /// A record of an operation.
+    pub(super) fn of(kind: &str) -> Record {
+        Record {
+            kind: kind.to_owned(),
+            ..Record::new()
+        }
+    }
+}
+
+/// What a model is known by: a hash of its JSON.
+pub(super) fn model_hash(model: &StageModel) -> String {
+    crate::bank::files::hex128(xxh3_128(model.to_json().as_bytes()))
+}
+
+fn read_zone(name: &str) -> Result<Zone> {
+    Zone::named(name).map_err(|error| {
+        let problem = error.to_string();
+        crate::source::SourceError::from(SchemaError::Field {
+            field: "tz".to_owned(),
+            problem,
+        })
+        .into()
+    })
+}
+
+/// A value of a JSON object, for reports.
+pub(super) fn object(pairs: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
+    Value::Object(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}

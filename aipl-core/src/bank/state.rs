@@ -1,0 +1,122 @@
+//! The state of a bank at a commit: what the records up to it say.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::bank::catalog::Commit;
+use crate::bank::columns::Types;
+use crate::bank::error::BankError;
+use crate::bank::record::{AudienceRecord, BankRecord, BatchRecord, FileRecord, KeptRecord, Record};
+use crate::base::Day;
+use crate::base::id::BUCKETS;
+
+/// The state of a bank at a commit.
+#[derive(Debug, Clone)]
+pub(crate) struct State {
+    pub seq: u64,
+    /// Hash of the commit.
+    pub hash: u128,
+    pub bank: Arc<BankRecord>,
+    /// Files that count, in order of their coming.
+    pub files: Vec<FileRecord>,
+    /// Batches by id, with the commit that brought them.
+    pub batches: HashMap<String, (u64, BatchRecord)>,
+    /// Types of columns.
+    pub types: Types,
+    /// Consumers by bucket.
+    pub consumers: Vec<u32>,
+    pub expired: Option<Day>,
+    pub kept: Vec<KeptRecord>,
+    /// Every version of every audience that is listed.
+    pub audiences: Vec<AudienceRecord>,
+    /// The last version given to each audience name, also of dropped ones.
+    pub versions: HashMap<String, u32>,
+}
+
+impl State {
+    /// The state after the first commits of a catalog, up to one of them; its hash is not set.
+    pub fn replay(commits: &[Commit], upto: u64) -> Result<State, BankError> {
+        let damaged = |problem: String| BankError::corrupt("catalog.sqlite", problem);
+        let mut commits = commits.iter();
+        let first = commits.next().ok_or_else(|| damaged("there is no commit".to_owned()))?;
+        let bank = first
+            .record
+            .bank
+            .clone()
+            .ok_or_else(|| damaged("the first commit does not say what the bank is".to_owned()))?;
+        let mut state = State {
+            seq: first.seq,
+            hash: 0,
+            bank: Arc::new(bank),
+            files: Vec::new(),
+            batches: HashMap::new(),
+            types: Types::default(),
+            consumers: vec![0; BUCKETS],
+            expired: None,
+            kept: Vec::new(),
+            audiences: Vec::new(),
+            versions: HashMap::new(),
+        };
+        state.apply(first.seq, &first.record)?;
+        for Commit { seq, record } in commits.take_while(|commit| commit.seq <= upto) {
+            state.apply(*seq, record)?;
+        }
+        Ok(state)
+    }
+
+    /// Takes in what a commit says.
+    pub fn apply(&mut self, seq: u64, record: &Record) -> Result<(), BankError> {
+        let damaged = |problem: String| BankError::corrupt("catalog.sqlite", format!("commit {seq}: {problem}"));
+        self.seq = seq;
+        for name in &record.remove {
+            let place = self.files.iter().position(|file| file.name == *name);
+            self.files
+                .remove(place.ok_or_else(|| damaged(format!("it removes {name}, which is not there")))?);
+        }
+        self.files.extend(record.add.iter().cloned());
+        if let Some(batch) = &record.batch {
+            self.batches.insert(batch.id.clone(), (seq, batch.clone()));
+        }
+        self.types.read(&record.types)?;
+        if !record.consumers.is_empty() {
+            if record.consumers.len() != BUCKETS {
+                return Err(damaged(format!("{} buckets of consumers", record.consumers.len())));
+            }
+            self.consumers.clone_from(&record.consumers);
+        }
+        if let Some(day) = &record.expired {
+            self.expired = Some(day.parse().map_err(|_| damaged(format!("{day:?} is no day")))?);
+        }
+        self.kept.retain(|kept| !record.dropped.contains(&kept.file));
+        self.kept.extend(record.kept.iter().cloned());
+        if let Some(name) = &record.dropped_audience {
+            self.audiences.retain(|audience| audience.name != *name);
+        }
+        if let Some(audience) = &record.audience {
+            self.versions.insert(audience.name.clone(), audience.version);
+            self.audiences.push(audience.clone());
+        }
+        Ok(())
+    }
+
+    /// The files of a folder that count.
+    pub fn of_folder<'a>(&'a self, folder: &'a str) -> impl Iterator<Item = &'a FileRecord> {
+        self.files.iter().filter(move |file| file.folder == folder)
+    }
+
+    /// A file by its name.
+    pub fn file(&self, name: &str) -> Option<&FileRecord> {
+        self.files.iter().find(|file| file.name == name)
+    }
+
+    /// All events.
+    pub fn rows(&self) -> u64 {
+        self.of_folder("segments").map(|file| file.rows).sum()
+    }
+
+    /// First and last day number with an event.
+    pub fn days(&self) -> Option<(i32, i32)> {
+        let days = self.of_folder("segments").filter_map(|file| file.days);
+        days.reduce(|left, right| (left.0.min(right.0), left.1.max(right.1)))
+    }
+}
