@@ -203,7 +203,7 @@ fn sort_keys(brands: &ArrayRef) -> Vec<u64> {
     if let Some(ints) = brands.as_primitive_opt::<Int64Type>() {
         return ints.values().iter().map(|&value| (value ^ i64::MIN) as u64).collect();
     }
-    let Some(dictionary) = brands.as_any_dictionary_opt() else {
+    let Some(dictionary) = brands.as_any_dictionary_opt().filter(|dictionary| !dictionary.values().is_empty()) else {
         return vec![0; brands.len()];
     };
     let texts = dictionary.values().as_string::<i32>();
