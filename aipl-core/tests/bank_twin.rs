@@ -59,6 +59,8 @@ enum Step {
     Compact,
     Vacuum,
     Reopen,
+    /// The stages of a day of the question are kept: its last, or so many days before.
+    Keep(i32),
     /// Events before a day expire.
     Expire(i32),
 }
@@ -70,6 +72,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Compact),
         1 => Just(Step::Vacuum),
         1 => Just(Step::Reopen),
+        3 => prop_oneof![Just(0), Just(9), 0..12].prop_map(Step::Keep),
     ]
 }
 
@@ -78,6 +81,8 @@ struct Machine {
     bank: DataBank,
     batches: Vec<Vec<Event>>,
     waiting: Vec<Event>,
+    model: StageModel,
+    on: i32,
 }
 
 fn open(path: &Path) -> DataBank {
@@ -85,7 +90,7 @@ fn open(path: &Path) -> DataBank {
 }
 
 impl Machine {
-    fn new(waiting: Vec<Event>) -> Self {
+    fn new(waiting: Vec<Event>, model: &StageModel, on: i32) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("bank");
         let bank = DataBank::create(&path, schema(), ZONE, CreateParams::default()).expect("creates");
@@ -94,6 +99,8 @@ impl Machine {
             bank,
             batches: Vec::new(),
             waiting,
+            model: model.clone(),
+            on,
         }
     }
 
@@ -130,6 +137,10 @@ impl Machine {
                 self.bank = open(&path);
                 std::fs::remove_dir_all(self.folder.path().join("other")).expect("removes");
             }
+            Step::Keep(before) => {
+                let on = day((self.on - before).max(FIRST_DAY));
+                self.bank.materialize(on, Some(&self.model), &runtime).expect("keeps");
+            }
             Step::Expire(on) => drop(self.bank.expire(day(*on), &runtime).expect("expires")),
         }
     }
@@ -145,7 +156,7 @@ impl Machine {
         prop_assert_eq!(banked.shown, logged.shown);
         let runtime = Runtime::default();
         let first = day((on - 9).max(FIRST_DAY));
-        let (start, end) = (first, day(on).max(first + 1));
+        let (start, end) = (first, day(on.max(FIRST_DAY + 1)).max(first + 1));
         let by = |source: &dyn Timelines| {
             let trend = trend(source, model, start, end, &TrendParams::default(), &runtime).expect("answers");
             let flow = flow(source, model, start, end, &FlowParams::default(), &runtime).expect("answers");
@@ -176,7 +187,7 @@ proptest! {
         steps in proptest::collection::vec(step(), 1..12),
         on in FIRST_DAY..LAST_DAY,
     ) {
-        let mut machine = Machine::new(rows);
+        let mut machine = Machine::new(rows, &model, on);
         let mut states = Vec::new();
         for step in &steps {
             machine.take(step);
@@ -204,7 +215,7 @@ proptest! {
         on in FIRST_DAY..LAST_DAY,
     ) {
         let model = StageModel::preset("databank").expect("a preset");
-        let mut machine = Machine::new(rows);
+        let mut machine = Machine::new(rows, &model, on);
         for step in [Step::Ingest(25), Step::Ingest(60), Step::Expire(before), Step::Ingest(30), Step::Compact] {
             machine.take(&step);
         }
@@ -223,5 +234,74 @@ proptest! {
         let mut ids = std::collections::HashSet::new();
         let distinct = own.iter().filter(|row| row.event_id.as_ref().is_none_or(|id| ids.insert((row.brand.clone(), id.clone())))).count();
         prop_assert_eq!(told.table.num_rows(), distinct);
+    }
+
+    #[test]
+    fn kept_days_answer_as_events_do_and_outlive_them(
+        model in random::lively_model(),
+        rows in random::lively_events().prop_map(agreeing),
+        on in FIRST_DAY + 12..LAST_DAY,
+    ) {
+        let mut machine = Machine::new(rows, &model, on);
+        machine.take(&Step::Ingest(70));
+        machine.take(&Step::Ingest(70));
+        for before in (0..11).rev() {
+            machine.take(&Step::Keep(before));
+        }
+        machine.compare(&model, on, &machine.rows())?;
+        let log = log(&machine.rows());
+        let before = engine(&model, &log, on, 1).labels;
+        machine.take(&Step::Expire(LAST_DAY));
+        for step in [Step::Compact, Step::Vacuum, Step::Reopen] {
+            machine.take(&step);
+            prop_assert_eq!(&engine(&model, &machine.bank, on, 2).labels, &before);
+            let [banked, logged]: [&dyn Timelines; 2] = [&machine.bank, &log];
+            let moved = |source| flow(source, &model, day(on - 7), day(on), &FlowParams::default(), &Runtime::default()).expect("answers");
+            prop_assert_eq!(cells(&moved(banked).classes().expect("a table")), cells(&moved(logged).classes().expect("a table")));
+        }
+        let late: Vec<Event> = machine.rows().into_iter().filter(|row| row.day < on).take(1).collect();
+        if let [row] = &late[..] {
+            machine.waiting = vec![Event { day: LAST_DAY, event_id: None, ..row.clone() }];
+            machine.take(&Step::Ingest(1));
+            prop_assert_eq!(&engine(&model, &machine.bank, on, 2).labels, &before, "a later event changes no earlier day");
+        }
+    }
+
+    #[test]
+    fn saved_audiences_come_back(rows in random::lively_events().prop_map(agreeing), on in FIRST_DAY..LAST_DAY) {
+        let model = StageModel::preset("databank").expect("a preset");
+        let mut machine = Machine::new(rows, &model, on);
+        machine.take(&Step::Ingest(50));
+        let runtime = Runtime::default();
+        let taken = |bank: &DataBank| snapshot(bank, &model, day(on), &SnapshotParams::default(), &runtime).expect("answers");
+        let first = taken(&machine.bank);
+        let scopes = first.scopes().to_vec();
+        for (scope, code) in scopes.iter().flat_map(|scope| model.codes().map(move |code| (scope, code))) {
+            let audience = first.audience(scope, code).expect("an audience");
+            let saved = machine.bank.save_audience(&format!("{scope} {code}"), &audience, "as it was").expect("saves");
+            prop_assert_eq!((saved.version, saved.size), (1, audience.len()));
+        }
+        for step in [Step::Ingest(100), Step::Compact, Step::Vacuum, Step::Reopen] {
+            machine.take(&step);
+        }
+        let second = taken(&machine.bank);
+        for (scope, code) in scopes.iter().flat_map(|scope| model.codes().map(move |code| (scope, code))) {
+            let was = first.audience(scope, code).expect("an audience");
+            let kept = machine.bank.audience(&format!("{scope} {code}"), None).expect("is there");
+            prop_assert_eq!(kept.ids().expect("ids"), was.ids().expect("ids"));
+            // Audiences of different states of a bank combine.
+            if let Ok(now) = second.audience(scope, code) {
+                let both = kept.and(&now).expect("one bank");
+                let own: std::collections::BTreeSet<_> = was.ids().expect("ids").into_iter().collect();
+                let expected: Vec<_> = now.ids().expect("ids").into_iter().filter(|id| own.contains(id)).collect();
+                prop_assert_eq!(both.ids().expect("ids"), expected);
+            }
+        }
+        machine.bank.verify(&runtime).expect("whole");
+        let copy = machine.folder.path().join("copy");
+        machine.bank.backup(&copy).expect("copies");
+        let copied = DataBank::open(&copy, Mode::Read).expect("opens");
+        copied.verify(&runtime).expect("whole");
+        prop_assert_eq!(engine(&model, &copied, on, 2).shown, engine(&model, &machine.bank, on, 1).shown);
     }
 }

@@ -83,7 +83,7 @@ const ALLOWED_WITHIN_ANALYSES: [&str; 5] = [
     "analyses::flow::Flow;",
     "analyses::outcome",
     "analyses::labels",
-    "analyses::snapshot::{PackedLabel, Snapshot}",
+    "analyses::snapshot::{Labels, PackedLabel, Snapshot}",
 ];
 
 #[test]

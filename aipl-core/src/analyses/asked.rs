@@ -184,8 +184,8 @@ impl<'a> Asked<'a> {
         named.map(|scope| format!("scope {:?}: {words}", scope.to_string())).collect()
     }
 
-    /// The account of a question.
-    pub fn report(&self, tally: Tally, elapsed: Duration, universe: &Universe, more: Vec<String>, runtime: &Runtime<'_>) -> Report {
+    /// The account of a question; accounts and persons are counted where the universe is known.
+    pub fn report(&self, tally: Tally, elapsed: Duration, universe: Option<&Universe>, more: Vec<String>, runtime: &Runtime<'_>) -> Report {
         let mut notes = self.program.unmatched.clone();
         notes.extend(state_notes(self.source, &self.program));
         notes.extend(more);
@@ -194,7 +194,7 @@ impl<'a> Asked<'a> {
             notes,
             elapsed,
             threads: runtime.threads(),
-            identity: IdentityCounts::of(universe),
+            identity: universe.and_then(IdentityCounts::of),
         }
     }
 }

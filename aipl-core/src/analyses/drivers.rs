@@ -132,7 +132,7 @@ pub fn transition_drivers(
             "distinct consumers in from_stage at the close of start",
             &parameters,
         ),
-        report: asked.report(tally, about.elapsed, &about.universe, notes, runtime),
+        report: asked.report(tally, about.elapsed, Some(&about.universe), notes, runtime),
     })
 }
 

@@ -4,6 +4,7 @@
 //! advanced and regressed, `returned`, and the mode `peak` are ours.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use roaring::RoaringBitmap;
 use serde_json::{Value, json};
@@ -12,11 +13,13 @@ use crate::analyses::asked::{AnalysisError, Asked, Within, check_range, find_sco
 use crate::analyses::labels::label_code;
 use crate::analyses::outcome::Report;
 use crate::audience::Audience;
+use crate::base::id::BUCKETS;
 use crate::base::{ConsumerIdx, Day, IdKind};
+use crate::event::Tally;
 use crate::model::data::OUT;
 use crate::model::{Program, StageModel};
 use crate::stage::{Interval, IntervalFinder};
-use crate::timeline::{Bucket, Folded, Runtime, ScopeValue, Timelines, Universe, fold};
+use crate::timeline::{Bucket, Folded, KeptStages, Runtime, ScopeValue, Timelines, Universe, Visited, fold};
 
 /// Where a flow ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -222,11 +225,18 @@ pub fn flow(
     }
     let asked = Asked::new(source, model, params.scopes.as_deref())?;
     let within = params.within.as_ref().map(|audience| Within::new(audience, source)).transpose()?;
-    // Whether somebody is new or comes back is decided by all days before.
-    let question = asked.question(Day::MIN, end);
-    let Folded { buckets, about } = fold(source, &question, runtime, |bucket| {
-        moves(&bucket, &asked.program, (start, end), params.mode, within.as_ref())
-    })?;
+    let kept = kept_moves(source, &asked, model, (start, end), params)?;
+    let of_kept = kept.is_some();
+    let Folded { buckets, about } = match kept {
+        Some(kept) => kept,
+        None => {
+            // Whether somebody is new or comes back is decided by all days before.
+            let question = asked.question(Day::MIN, end);
+            fold(source, &question, runtime, |bucket| {
+                moves(&bucket, &asked.program, (start, end), params.mode, within.as_ref())
+            })?
+        }
+    };
     let labels = asked.program.stages + 1;
     let mut cells = vec![0; about.scopes.len() * labels * labels];
     let mut returned = vec![0; about.scopes.len() * labels];
@@ -236,7 +246,8 @@ pub fn flow(
     }
     let per_scope = labels * labels;
     let nobody = |place: usize| cells[place * per_scope..(place + 1) * per_scope].iter().all(|count| *count == 0);
-    let notes = asked.empty_scopes(&about.scopes, nobody, "nobody is in a stage on either day");
+    let mut notes = asked.empty_scopes(&about.scopes, nobody, "nobody is in a stage on either day");
+    notes.extend(of_kept.then(|| "both days were materialized; no event was read".to_owned()));
     let parameters = [
         ("start", json!(start.to_string())),
         ("end", json!(end.to_string())),
@@ -254,9 +265,69 @@ pub fn flow(
         days: (start, end),
         mode: params.mode,
         recipe: asked.recipe("flow", unit, &parameters),
-        report: asked.report(about.tally, about.elapsed, &about.universe, notes, runtime),
+        report: asked.report(about.tally, about.elapsed, Some(&about.universe), notes, runtime),
         scopes: Arc::new(about.scopes),
     })
+}
+
+/// The moves between two days that are kept; nothing if they are not, or cannot tell all.
+fn kept_moves(
+    source: &dyn Timelines,
+    asked: &Asked<'_>,
+    model: &StageModel,
+    days: (Day, Day),
+    params: &FlowParams,
+) -> Result<Option<Folded<Vec<Move>>>, AnalysisError> {
+    let started = Instant::now();
+    if params.mode != FlowMode::Endpoint {
+        return Ok(None);
+    }
+    let (Some(first), Some(last)) = (source.kept(model, days.0)?, source.kept(model, days.1)?) else {
+        return Ok(None);
+    };
+    let universe = last.universe()?;
+    let within = params.within.as_ref();
+    if !first.whole() || within.is_some_and(|within| within.fingerprint() != universe.fingerprint()) {
+        return Ok(None);
+    }
+    let scopes = asked.named.clone().unwrap_or_else(|| last.scopes().to_vec());
+    let stages = asked.program.stages;
+    let mut buckets: Vec<Vec<Move>> = vec![Vec::new(); BUCKETS];
+    for (place, scope) in (0u32..).zip(&scopes) {
+        let sets = |kept: &Arc<dyn KeptStages>, all: usize| -> Result<Vec<RoaringBitmap>, AnalysisError> {
+            let Ok(place) = kept.scopes().binary_search(scope) else {
+                return Ok(vec![RoaringBitmap::new(); all]);
+            };
+            Ok((0..all).map(|set| kept.set(place, set)).collect::<Result<_, _>>()?)
+        };
+        let (from, to) = (sets(&first, stages + 1)?, sets(&last, stages)?);
+        let before = &from[stages];
+        let mut found: Vec<(u32, u8, u8)> = Vec::new();
+        for stage in 0..stages {
+            let label = stage as u8 + 1;
+            found.extend(from[stage].iter().map(|idx| (idx, label, 0)));
+            found.extend(to[stage].iter().map(|idx| (idx, 0, label)));
+        }
+        found.sort_unstable();
+        for one in found.chunk_by(|left, right| left.0 == right.0) {
+            let idx = one[0].0;
+            if within.is_none_or(|within| within.bits().contains(idx)) {
+                let labels = one.iter().fold((0, 0), |labels, (_, from, to)| (labels.0 | from, labels.1 | to));
+                let idx = ConsumerIdx(idx);
+                buckets[idx.bucket()].push(Move::new(idx.local(), place, before.contains(idx.0), labels.0, labels.1));
+            }
+        }
+    }
+    buckets.iter_mut().for_each(|moves| moves.sort_unstable());
+    Ok(Some(Folded {
+        buckets,
+        about: Visited {
+            universe,
+            scopes,
+            tally: Tally::default(),
+            elapsed: started.elapsed(),
+        },
+    }))
 }
 
 fn moves(bucket: &Bucket<'_>, program: &Program, days: (Day, Day), mode: FlowMode, within: Option<&Within>) -> Vec<Move> {

@@ -89,7 +89,7 @@ pub fn history(
     Ok(Answer {
         table,
         recipe: asked.recipe("history", unit, &[]),
-        report: asked.report(about.tally, about.elapsed, &about.universe, notes, runtime),
+        report: asked.report(about.tally, about.elapsed, Some(&about.universe), notes, runtime),
     })
 }
 

@@ -8,18 +8,22 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
 use crate::analyses::asked::AnalysisError;
-use crate::analyses::snapshot::{PackedLabel, Snapshot};
+use crate::analyses::snapshot::{Labels, PackedLabel, Snapshot};
 use crate::base::{ConsumerIdx, IdKind, IdValue};
 use crate::model::StageModel;
 use crate::model::data::OUT;
-use crate::timeline::ScopeValue;
+use crate::timeline::{ScopeValue, Universe};
 
 const BATCH_ROWS: usize = 1 << 16;
 
 /// Streams `consumer, scope, stage` in order of consumer and scope.
 #[derive(Debug)]
 pub struct LabelReader {
-    snapshot: Snapshot,
+    model: Arc<StageModel>,
+    scopes: Arc<Vec<ScopeValue>>,
+    scope_type: IdKind,
+    universe: Arc<Universe>,
+    labels: Arc<Labels>,
     scope: Option<usize>,
     schema: SchemaRef,
     /// The place in the universe's order.
@@ -27,14 +31,18 @@ pub struct LabelReader {
 }
 
 impl LabelReader {
-    pub(crate) fn new(snapshot: Snapshot, scope: Option<usize>) -> Self {
+    pub(crate) fn new(snapshot: &Snapshot, universe: Arc<Universe>, labels: Arc<Labels>, scope: Option<usize>) -> Self {
         let schema = Arc::new(Schema::new(vec![
-            Field::new("consumer", arrow_type(snapshot.universe.id_kind()), false),
+            Field::new("consumer", arrow_type(universe.id_kind()), false),
             Field::new("scope", arrow_type(snapshot.scope_type), false),
             Field::new("stage", DataType::Utf8, false),
         ]));
         LabelReader {
-            snapshot,
+            model: snapshot.model.clone(),
+            scopes: snapshot.scopes.clone(),
+            scope_type: snapshot.scope_type,
+            universe,
+            labels,
             scope,
             schema,
             next: 0,
@@ -43,24 +51,24 @@ impl LabelReader {
 
     /// The labels of one consumer.
     fn labels_of(&self, idx: ConsumerIdx) -> &[PackedLabel] {
-        let labels = &self.snapshot.labels[idx.bucket()];
+        let labels = &self.labels[idx.bucket()];
         let start = labels.partition_point(|label| label.consumer() < idx.local());
         let count = labels[start..].iter().take_while(|label| label.consumer() == idx.local()).count();
         &labels[start..start + count]
     }
 
     fn batch(&self, rows: &[(ConsumerIdx, PackedLabel)]) -> Result<RecordBatch, ArrowError> {
-        let universe = &self.snapshot.universe;
+        let universe = &self.universe;
         let consumers: ArrayRef = match universe.id_kind() {
             IdKind::Int64 => Arc::new(Int64Array::from_iter_values(rows.iter().map(|(idx, _)| universe.int(*idx)))),
             IdKind::Text => Arc::new(StringArray::from_iter_values(rows.iter().map(|(idx, _)| universe.text(*idx)))),
         };
         let scopes = scope_array(
-            &self.snapshot.scopes,
-            self.snapshot.scope_type,
+            &self.scopes,
+            self.scope_type,
             rows.iter().map(|(_, label)| label.scope()),
         );
-        let stages = stage_array(&self.snapshot.model, rows.iter().map(|(_, label)| label.stage()));
+        let stages = stage_array(&self.model, rows.iter().map(|(_, label)| label.stage()));
         RecordBatch::try_new(self.schema.clone(), vec![consumers, scopes, stages])
     }
 }
@@ -70,7 +78,7 @@ impl Iterator for LabelReader {
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut rows = Vec::with_capacity(BATCH_ROWS);
-        while let Some(&idx) = self.snapshot.universe.ordered().get(self.next) {
+        while let Some(&idx) = self.universe.ordered().get(self.next) {
             let idx = ConsumerIdx(idx);
             let wanted = |label: &&PackedLabel| self.scope.is_none_or(|scope| label.scope() == scope);
             rows.extend(self.labels_of(idx).iter().filter(wanted).map(|label| (idx, *label)));

@@ -4,6 +4,7 @@
 //! exact as of any day, not only of yesterday, and a window of N days is the closed range `[D − N + 1, D]`, which no source states.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::{Int64Array, RecordBatch};
 use roaring::RoaringBitmap;
@@ -13,11 +14,13 @@ use crate::analyses::asked::{AnalysisError, Asked, find_scope};
 use crate::analyses::labels::{LabelReader, scope_array, stage_array};
 use crate::analyses::outcome::Report;
 use crate::audience::Audience;
+use crate::base::id::BUCKETS;
 use crate::base::{ConsumerIdx, Day, IdKind};
+use crate::event::Tally;
 use crate::model::{Program, StageModel};
 use crate::stage::Labeler;
 use crate::timeline::scopes::ScopeValue;
-use crate::timeline::{Bucket, Folded, Runtime, Timelines, Universe, fold};
+use crate::timeline::{Bucket, Folded, KeptStages, Runtime, Timelines, Universe, fold};
 
 /// Optional parameters of [`snapshot`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,14 +51,27 @@ impl PackedLabel {
     }
 }
 
+/// Labels by bucket, in order of consumer and scope; only consumers in a stage.
+pub(crate) type Labels = Vec<Vec<PackedLabel>>;
+
+/// Where the consumers of each stage are found.
+#[derive(Debug, Clone)]
+enum Found {
+    /// In labels that were made of events.
+    Labeled { universe: Arc<Universe>, labels: Arc<Labels> },
+    /// In sets that a home keeps, by the place there of each scope; a named scope may have none.
+    Kept {
+        kept: Arc<dyn KeptStages>,
+        places: Vec<Option<usize>>,
+    },
+}
+
 /// The stages of all consumers at the close of a day.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     pub(crate) model: Arc<StageModel>,
     pub(crate) scopes: Arc<Vec<ScopeValue>>,
-    pub(crate) universe: Arc<Universe>,
-    /// Labels by bucket, in order of consumer and scope; only consumers in a stage.
-    pub(crate) labels: Arc<Vec<Vec<PackedLabel>>>,
+    found: Found,
     /// Consumers by scope and stage.
     counts: Vec<i64>,
     /// What the scope column holds.
@@ -110,6 +126,9 @@ pub fn snapshot(
     runtime: &Runtime<'_>,
 ) -> Result<Snapshot, AnalysisError> {
     let asked = Asked::new(source, model, params.scopes.as_deref())?;
+    if let Some(kept) = source.kept(model, as_of)? {
+        return Ok(of_kept(&asked, model, as_of, kept, runtime));
+    }
     let program = &asked.program;
     let Folded { buckets, about } = fold(source, &asked.question(as_of, as_of), runtime, |bucket| {
         label_bucket(&bucket, program, as_of)
@@ -121,20 +140,55 @@ pub fn snapshot(
             .all(|count| *count == 0)
     };
     let notes = asked.empty_scopes(&about.scopes, nobody, "nobody is in a stage on the day");
-    let unit = "distinct consumers per scope and stage at the close of the day";
-    let recipe = asked.recipe("snapshot", unit, &[("as_of", json!(as_of.to_string()))]);
-    let report = asked.report(about.tally, about.elapsed, &about.universe, notes, runtime);
+    let report = asked.report(about.tally, about.elapsed, Some(&about.universe), notes, runtime);
     Ok(Snapshot {
         model: Arc::new(model.clone()),
         scopes: Arc::new(about.scopes),
-        universe: about.universe,
-        labels: Arc::new(buckets),
+        found: Found::Labeled {
+            universe: about.universe,
+            labels: Arc::new(buckets),
+        },
         counts,
         scope_type: asked.scope_type(),
         as_of,
         report,
-        recipe,
+        recipe: recipe(&asked, as_of),
     })
+}
+
+fn recipe(asked: &Asked<'_>, as_of: Day) -> Value {
+    let unit = "distinct consumers per scope and stage at the close of the day";
+    asked.recipe("snapshot", unit, &[("as_of", json!(as_of.to_string()))])
+}
+
+/// The snapshot of a day that is kept; no event is read.
+fn of_kept(asked: &Asked<'_>, model: &StageModel, as_of: Day, kept: Arc<dyn KeptStages>, runtime: &Runtime<'_>) -> Snapshot {
+    let started = Instant::now();
+    let stages = asked.program.stages;
+    let listed = kept.scopes().iter().zip(kept.listed()).filter(|(_, listed)| **listed);
+    let scopes: Vec<ScopeValue> = match &asked.named {
+        Some(named) => named.clone(),
+        None => listed.map(|(scope, _)| scope.clone()).collect(),
+    };
+    let places: Vec<Option<usize>> = scopes.iter().map(|scope| kept.scopes().binary_search(scope).ok()).collect();
+    let own = |place: &Option<usize>| match place {
+        Some(place) => kept.counts()[place * stages..(place + 1) * stages].to_vec(),
+        None => vec![0; stages],
+    };
+    let counts: Vec<i64> = places.iter().flat_map(own).collect();
+    let nobody = |place: usize| counts[place * stages..(place + 1) * stages].iter().all(|count| *count == 0);
+    let mut notes = asked.empty_scopes(&scopes, nobody, "nobody is in a stage on the day");
+    notes.push("the day was materialized; no event was read".to_owned());
+    Snapshot {
+        model: Arc::new(model.clone()),
+        scopes: Arc::new(scopes),
+        counts,
+        scope_type: asked.scope_type(),
+        as_of,
+        report: asked.report(Tally::default(), started.elapsed(), None, notes, runtime),
+        recipe: recipe(asked, as_of),
+        found: Found::Kept { kept, places },
+    }
 }
 
 fn label_bucket(bucket: &Bucket<'_>, program: &Program, as_of: Day) -> Vec<PackedLabel> {
@@ -178,10 +232,34 @@ impl Snapshot {
         &self.scopes
     }
 
-    /// The consumers that were seen: those with at least one event or state that could still count.
-    #[must_use]
-    pub fn universe(&self) -> &Arc<Universe> {
-        &self.universe
+    /// The consumers that were seen: those with at least one event or state that could still count; of a bank, all that it knows.
+    ///
+    /// # Errors
+    /// Damage, where the day is kept and its consumers are read now.
+    pub fn universe(&self) -> Result<Arc<Universe>, AnalysisError> {
+        Ok(match &self.found {
+            Found::Labeled { universe, .. } => universe.clone(),
+            Found::Kept { kept, .. } => kept.universe()?,
+        })
+    }
+
+    /// The labels of all consumers.
+    fn all_labels(&self) -> Result<Arc<Labels>, AnalysisError> {
+        let (kept, places) = match &self.found {
+            Found::Labeled { labels, .. } => return Ok(labels.clone()),
+            Found::Kept { kept, places } => (kept, places),
+        };
+        let mut labels: Labels = vec![Vec::new(); BUCKETS];
+        for (scope, place) in (0u32..).zip(places) {
+            let Some(place) = *place else { continue };
+            for stage in 0..self.model.stages.len() {
+                for idx in kept.set(place, stage)?.into_iter().map(ConsumerIdx) {
+                    labels[idx.bucket()].push(PackedLabel::new(idx.local(), scope, stage as u8 + 1));
+                }
+            }
+        }
+        labels.iter_mut().for_each(|bucket| bucket.sort_unstable());
+        Ok(Arc::new(labels))
     }
 
     /// The account of rows.
@@ -237,11 +315,11 @@ impl Snapshot {
     /// An unknown scope.
     pub fn labels(&self, scope: Option<&ScopeValue>, runtime: &Runtime<'_>) -> Result<LabelReader, AnalysisError> {
         let scope = scope.map(|scope| self.scope_index(scope)).transpose()?;
-        let universe = self.universe.clone();
-        runtime.run(move || {
+        let (universe, labels) = (self.universe()?, self.all_labels()?);
+        runtime.run(|| {
             universe.ordered();
         });
-        Ok(LabelReader::new(self.clone(), scope))
+        Ok(LabelReader::new(self, universe, labels, scope))
     }
 
     /// The number of labels, of all scopes or one.
@@ -265,18 +343,27 @@ impl Snapshot {
     /// An unknown scope or stage.
     pub fn audience(&self, scope: &ScopeValue, stage: &str) -> Result<Audience, AnalysisError> {
         let (at, stage_at) = (self.scope_index(scope)?, self.model.stage_index(stage)?);
-        let mut bits = RoaringBitmap::new();
-        for (bucket, labels) in self.labels.iter().enumerate() {
-            let chosen = labels.iter().filter(|label| label.scope() == at && label.stage() == stage_at);
-            // Labels are in order of consumer and buckets are ascending ranges, so numbers only grow.
-            for label in chosen {
-                let _ = bits.try_push(ConsumerIdx::new(bucket, label.consumer()).0);
-            }
-        }
+        let bits = match &self.found {
+            Found::Labeled { labels, .. } => collect(labels, at, stage_at),
+            Found::Kept { kept, places } => places[at].map_or_else(|| Ok(RoaringBitmap::new()), |place| kept.set(place, stage_at))?,
+        };
         let made = format!(
             "{} {} on {} ({})",
             self.scopes[at], self.model.stages[stage_at].code, self.as_of, self.model.id
         );
-        Ok(Audience::new(bits, self.universe.clone(), &made))
+        Ok(Audience::new(bits, self.universe()?, &made))
     }
+}
+
+/// The consumers of a scope's stage.
+fn collect(labels: &Labels, scope: usize, stage: usize) -> RoaringBitmap {
+    let mut bits = RoaringBitmap::new();
+    for (bucket, labels) in labels.iter().enumerate() {
+        let chosen = labels.iter().filter(|label| label.scope() == scope && label.stage() == stage);
+        // Labels are in order of consumer and buckets are ascending ranges, so numbers only grow.
+        for label in chosen {
+            let _ = bits.try_push(ConsumerIdx::new(bucket, label.consumer()).0);
+        }
+    }
+    bits
 }

@@ -3,19 +3,22 @@
 //! Definitions: `python/docs/definitions/flow.md` (trend; the interval form of stages). Ours: weeks end on Sunday, and a step that
 //! the range cuts off ends with the range.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use arrow::array::{ArrayRef, Date32Array, Int64Array, RecordBatch};
 use serde_json::json;
 
 use crate::analyses::asked::{AnalysisError, Asked, check_range};
 use crate::analyses::labels::{check_scope_text, scope_array, stage_array};
-use crate::analyses::outcome::Answer;
+use crate::analyses::outcome::{Answer, Report};
 use crate::base::Day;
+use crate::event::Tally;
 use crate::model::{Program, StageModel};
 use crate::stage::{Interval, IntervalFinder};
-use crate::timeline::{Bucket, Folded, Runtime, ScopeValue, Timelines, fold};
+use crate::timeline::{Bucket, Folded, KeptStages, Runtime, ScopeValue, Timelines, fold};
 
 /// The most cells (scopes × stages × steps) of a trend.
 const MAX_CELLS: usize = 100_000_000;
@@ -189,6 +192,9 @@ pub fn trend(
     check_range(start, end)?;
     let asked = Asked::new(source, model, params.scopes.as_deref())?;
     let steps = Steps::new(params.step, start, end);
+    if let Some(kept) = kept_days(source, model, &steps, params)? {
+        return of_kept(&asked, model, &kept, &steps, params, runtime);
+    }
     let stages = asked.program.stages;
     let cells: OnceLock<Vec<AtomicI64>> = OnceLock::new();
     let counted = |bucket: Bucket<'_>| {
@@ -214,34 +220,119 @@ pub fn trend(
         steps.days.len(),
         params.measure,
     );
-    let series = scopes * stages;
-    let nothing = |scope: usize| {
-        (0..counts.len() / series.max(1)).all(|step| counts[step * series + scope * stages..][..stages].iter().all(|count| *count == 0))
+    let told = Told {
+        scopes: &about.scopes,
+        counts,
+        steps: &steps,
     };
-    let notes = asked.empty_scopes(&about.scopes, nothing, "nothing to count on any day of the range");
-    let place = |row: usize| row % series;
-    let rows = counts.len();
-    let day = |row: usize| steps.days[row / series.max(1)].number();
-    let columns: [(&str, ArrayRef); 4] = [
-        ("day", Arc::new(Date32Array::from_iter_values((0..rows).map(day)))),
-        (
-            "scope",
-            scope_array(&about.scopes, asked.scope_type(), (0..rows).map(|row| place(row) / stages)),
-        ),
-        ("stage", stage_array(model, (0..rows).map(|row| place(row) % stages))),
-        ("consumers", Arc::new(Int64Array::from(counts))),
-    ];
-    let parameters = [
-        ("start", json!(start.to_string())),
-        ("end", json!(end.to_string())),
-        ("step", json!(params.step.code())),
-        ("measure", json!(params.measure.code())),
-    ];
-    Ok(Answer {
-        table: RecordBatch::try_from_iter(columns).map_err(crate::analyses::asked::arrow_fault)?,
-        recipe: asked.recipe("trend", params.measure.unit(), &parameters),
-        report: asked.report(about.tally, about.elapsed, &about.universe, notes, runtime),
-    })
+    let account = |notes| asked.report(about.tally, about.elapsed, Some(&about.universe), notes, runtime);
+    told.answer(&asked, model, params, account)
+}
+
+/// The kept sets of every day of a trend of daily stocks, if all of them are kept.
+fn kept_days(
+    source: &dyn Timelines,
+    model: &StageModel,
+    steps: &Steps,
+    params: &TrendParams,
+) -> Result<Option<Vec<Arc<dyn KeptStages>>>, AnalysisError> {
+    if params.measure != Measure::Stock || params.step != Step::Day {
+        return Ok(None);
+    }
+    let mut kept = Vec::with_capacity(steps.days.len());
+    for day in &steps.days {
+        match source.kept(model, *day)? {
+            Some(stages) => kept.push(stages),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(kept))
+}
+
+/// The trend of days that are all kept; no event is read.
+fn of_kept(
+    asked: &Asked<'_>,
+    model: &StageModel,
+    kept: &[Arc<dyn KeptStages>],
+    steps: &Steps,
+    params: &TrendParams,
+    runtime: &Runtime<'_>,
+) -> Result<Answer, AnalysisError> {
+    let (started, stages) = (Instant::now(), asked.program.stages);
+    let listed = |day: &Arc<dyn KeptStages>| {
+        let listed = day.scopes().iter().zip(day.listed()).filter(|(_, listed)| **listed);
+        listed.map(|(scope, _)| scope.clone()).collect::<Vec<_>>()
+    };
+    let scopes: Vec<ScopeValue> = match &asked.named {
+        Some(named) => named.clone(),
+        None => kept.iter().flat_map(listed).collect::<BTreeSet<_>>().into_iter().collect(),
+    };
+    let mut counts = Vec::with_capacity(steps.days.len() * scopes.len() * stages);
+    for day in kept {
+        for scope in &scopes {
+            match day.scopes().binary_search(scope) {
+                Ok(place) => counts.extend_from_slice(&day.counts()[place * stages..(place + 1) * stages]),
+                Err(_) => counts.resize(counts.len() + stages, 0),
+            }
+        }
+    }
+    let told = Told {
+        scopes: &scopes,
+        counts,
+        steps,
+    };
+    let note = || "all days were materialized; no event was read".to_owned();
+    let account = |notes: Vec<String>| {
+        let notes = notes.into_iter().chain([note()]).collect();
+        asked.report(Tally::default(), started.elapsed(), None, notes, runtime)
+    };
+    told.answer(asked, model, params, account)
+}
+
+/// Counts by step, scope and stage.
+struct Told<'a> {
+    scopes: &'a [ScopeValue],
+    counts: Vec<i64>,
+    steps: &'a Steps,
+}
+
+impl Told<'_> {
+    fn answer(
+        self,
+        asked: &Asked<'_>,
+        model: &StageModel,
+        params: &TrendParams,
+        account: impl FnOnce(Vec<String>) -> Report,
+    ) -> Result<Answer, AnalysisError> {
+        let Told { scopes, counts, steps } = self;
+        let stages = asked.program.stages;
+        let series = scopes.len() * stages;
+        let nothing = |scope: usize| {
+            (0..counts.len() / series.max(1)).all(|step| counts[step * series + scope * stages..][..stages].iter().all(|count| *count == 0))
+        };
+        let notes = asked.empty_scopes(scopes, nothing, "nothing to count on any day of the range");
+        let place = |row: usize| row % series;
+        let rows = counts.len();
+        let day = |row: usize| steps.days[row / series.max(1)].number();
+        let columns: [(&str, ArrayRef); 4] = [
+            ("day", Arc::new(Date32Array::from_iter_values((0..rows).map(day)))),
+            ("scope", scope_array(scopes, asked.scope_type(), (0..rows).map(|row| place(row) / stages))),
+            ("stage", stage_array(model, (0..rows).map(|row| place(row) % stages))),
+            ("consumers", Arc::new(Int64Array::from(counts))),
+        ];
+        let [start, end] = [steps.start, steps.end].map(|day| Day::from_number(i64::from(day)).map(|day| day.to_string()).unwrap_or_default());
+        let parameters = [
+            ("start", json!(start)),
+            ("end", json!(end)),
+            ("step", json!(params.step.code())),
+            ("measure", json!(params.measure.code())),
+        ];
+        Ok(Answer {
+            table: RecordBatch::try_from_iter(columns).map_err(crate::analyses::asked::arrow_fault)?,
+            recipe: asked.recipe("trend", params.measure.unit(), &parameters),
+            report: account(notes),
+        })
+    }
 }
 
 /// The steps of a trend, and the step of each day.

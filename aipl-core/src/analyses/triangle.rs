@@ -123,7 +123,7 @@ pub fn flow_triangle(
     Ok(Answer {
         table,
         recipe: asked.recipe("flow_triangle", unit, &parameters),
-        report: asked.report(about.tally, about.elapsed, &about.universe, notes, runtime),
+        report: asked.report(about.tally, about.elapsed, Some(&about.universe), notes, runtime),
     })
 }
 

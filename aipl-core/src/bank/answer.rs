@@ -15,13 +15,14 @@ use crate::bank::segment::{Segment, UNIT_BUCKETS, UNITS};
 use crate::bank::state::State;
 use crate::base::{ConsumerIdx, Day, IdKind, IdValue, Zone};
 use crate::event::{BehaviorDecoder, EventSchema, Tally};
+use crate::model::StageModel;
 use crate::source::select::{Selector, Survivors, select_batch};
 use crate::source::{Events, OnError, Piece, Plan, Request, Sink, Source, SourceError, StateTable};
 use crate::timeline::log::fields::Kind;
 use crate::timeline::log::{EventLog, load};
 use crate::timeline::ordered::{Asked, Draft, Ordered, Owners, Run, needed_columns, needed_roles, visit};
 use crate::timeline::scan::ScanError;
-use crate::timeline::timelines::{Question, Timelines, Visit, Visited};
+use crate::timeline::timelines::{KeptStages, Question, Timelines, Visit, Visited};
 use crate::timeline::{Runtime, Universe};
 
 impl Timelines for DataBank {
@@ -52,6 +53,10 @@ impl Timelines for DataBank {
         snapshot.check_expired(question)?;
         let columns = needed_columns(&snapshot, &needed_roles(&snapshot, question));
         visit(&snapshot, &columns, question, runtime, show)
+    }
+
+    fn kept(&self, model: &StageModel, day: Day) -> Result<Option<Arc<dyn KeptStages>>, ScanError> {
+        Ok(self.find_kept(model, day)?)
     }
 
     fn log(&self, fields: Option<&[String]>, consumer: Option<&IdValue>, runtime: &Runtime<'_>) -> Result<EventLog, ScanError> {

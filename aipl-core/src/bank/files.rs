@@ -133,11 +133,6 @@ impl NewFile {
         })
     }
 
-    /// The path while it is not published.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     fn hash(&mut self, mut bytes: &[u8]) {
         self.whole.update(bytes);
         self.bytes += bytes.len() as u64;

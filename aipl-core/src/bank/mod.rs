@@ -4,6 +4,7 @@
 //! writes, any number read, in any process, and each reads the state that it opened.
 
 mod answer;
+mod care;
 mod catalog;
 mod columns;
 mod compact;
@@ -12,17 +13,22 @@ mod error;
 mod files;
 mod handle;
 mod ingest;
+mod kept;
 mod lock;
 mod merge;
 mod record;
 mod rows;
+mod saved;
 mod segment;
+mod sets;
 mod state;
 
+pub use care::VerifyReport;
 pub use compact::{CompactReport, ExpireReport, VacuumReport};
 pub use error::BankError;
 pub use handle::{CreateParams, DataBank, Mode};
 pub use ingest::{IngestParams, IngestReport, LEAST_MEMORY};
+pub use kept::{KeptDay, MaterializeReport};
 pub use record::{AudienceRecord, BatchRecord};
 
 use crate::base::Day;

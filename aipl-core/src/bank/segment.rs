@@ -188,11 +188,6 @@ impl ParquetFile {
         Ok(ParquetFile { file, metadata })
     }
 
-    /// The columns that there are.
-    pub fn schema(&self) -> &SchemaRef {
-        self.metadata.schema()
-    }
-
     /// Its name within the bank.
     pub fn name(&self) -> &Arc<str> {
         self.file.name()

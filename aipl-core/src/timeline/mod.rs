@@ -27,5 +27,5 @@ pub use log::EventLog;
 pub use runtime::{Progress, Runtime};
 pub use scan::ScanError;
 pub use scopes::ScopeValue;
-pub use timelines::{Bucket, Folded, Question, Timelines, Visited, fold};
+pub use timelines::{Bucket, Folded, KeptStages, Question, Timelines, Visited, fold};
 pub use universe::Universe;

@@ -4,8 +4,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use roaring::RoaringBitmap;
+
 use crate::base::{Day, IdKind, IdValue, Zone};
 use crate::event::{EventSchema, Tally};
+use crate::model::StageModel;
 use crate::model::program::Program;
 use crate::source::StateTable;
 use crate::timeline::bucket::BucketTimelines;
@@ -98,12 +101,43 @@ pub trait Timelines: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the source refuses; a rejected row under `on_error = "raise"`; a column that was not loaded; cancellation.
     fn visit(&self, question: &Question<'_>, runtime: &Runtime<'_>, visit: Visit<'_>) -> Result<Visited, ScanError>;
+    /// The stages of a day by a model, if they are kept and still hold.
+    ///
+    /// # Errors
+    /// Damage.
+    fn kept(&self, _model: &StageModel, _day: Day) -> Result<Option<Arc<dyn KeptStages>>, ScanError> {
+        Ok(None)
+    }
     /// The events themselves in memory: the given optional fields (all if `None`) of all consumers; of one alone, where others would
     /// have to be read for him.
     ///
     /// # Errors
     /// As [`Timelines::visit`]; a field that is not mapped.
     fn log(&self, fields: Option<&[String]>, consumer: Option<&IdValue>, runtime: &Runtime<'_>) -> Result<EventLog, ScanError>;
+}
+
+/// The stages of a day as sets that a home keeps: no event is read to show them.
+pub trait KeptStages: Send + Sync + fmt::Debug {
+    /// Scopes with a set, in order of value.
+    fn scopes(&self) -> &[ScopeValue];
+    /// Whether each of these is in the answer of a snapshot of the day.
+    fn listed(&self) -> &[bool];
+    /// Consumers by scope and stage.
+    fn counts(&self) -> &[i64];
+    /// Whether the sets of earlier days are whole: new consumers can be told from returning ones.
+    fn whole(&self) -> bool;
+    /// The consumers in a stage of a scope, by places; behind the stages comes the set of those in any stage on a day before.
+    ///
+    /// # Errors
+    /// Damage.
+    fn set(&self, scope: usize, set: usize) -> Result<RoaringBitmap, ScanError>;
+    /// The consumers that numbers stand for.
+    ///
+    /// # Errors
+    /// Damage.
+    fn universe(&self) -> Result<Arc<Universe>, ScanError>;
+    /// Identifies the content that the sets are of.
+    fn fingerprint(&self) -> String;
 }
 
 /// What a fold gives: one result a bucket, and what they are about.

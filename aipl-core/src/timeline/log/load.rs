@@ -268,11 +268,6 @@ impl<'l, 'a> Builder<'l, 'a> {
         }
     }
 
-    /// Whether no row is held.
-    pub fn is_empty(&self) -> bool {
-        self.bytes == 0
-    }
-
     /// Hands over what is held once it is too much.
     fn relieve(&mut self) -> Result<(), SourceError> {
         let Some(overflow) = self.overflow.filter(|overflow| self.bytes > overflow.bytes) else {

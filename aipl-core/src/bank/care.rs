@@ -1,0 +1,224 @@
+//! Looking after a bank: what it holds, whether all of it is whole, and a copy of it.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::Path;
+
+use arrow::datatypes::UInt32Type;
+use serde_json::{Value, json};
+
+use crate::bank::catalog::{self, FORMAT_VERSION};
+use crate::bank::error::BankError;
+use crate::bank::files::{CheckedFile, FOLDERS, check_space, create_new, make_directory, open_regular, sync_directory};
+use crate::bank::handle::{DataBank, object};
+use crate::bank::lock::Lease;
+use crate::bank::merge::{is_given, primitive};
+use crate::bank::record::{FileRecord, Record};
+use crate::bank::sets::SetFile;
+use crate::bank::state::State;
+use crate::base::ConsumerIdx;
+use crate::base::id::BUCKETS;
+use crate::timeline::Runtime;
+use crate::timeline::read::each_bucket;
+
+type Result<T> = std::result::Result<T, BankError>;
+
+/// What [`DataBank::verify`] looked at; that it returns at all says that everything is whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VerifyReport {
+    /// Commits whose hashes agree.
+    pub commits: u64,
+    /// Files whose checksums agree.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Events whose consumers are known and stand in order.
+    pub rows: u64,
+    /// Sets whose consumers are known.
+    pub sets: u64,
+    /// Files that no commit names; [`DataBank::vacuum`] removes them.
+    pub orphans: u64,
+}
+
+impl VerifyReport {
+    /// The report as plain data.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        object([
+            ("commits", json!(self.commits)),
+            ("files", json!(self.files)),
+            ("bytes", json!(self.bytes)),
+            ("rows", json!(self.rows)),
+            ("sets", json!(self.sets)),
+            ("orphans", json!(self.orphans)),
+        ])
+    }
+}
+
+impl DataBank {
+    /// What the bank holds, as plain data.
+    #[must_use]
+    pub fn info(&self) -> Value {
+        let state = self.state();
+        let of = |folder: &str| {
+            let (files, bytes) = state.of_folder(folder).fold((0u64, 0u64), |(files, bytes), file| (files + 1, bytes + file.bytes));
+            json!({"files": files, "bytes": bytes})
+        };
+        let day = |number: i32| super::day_text(number);
+        let batches = state.batches.len();
+        object([
+            ("path", json!(self.path().display().to_string())),
+            ("id", json!(state.bank.id)),
+            ("format", json!(FORMAT_VERSION)),
+            ("mode", json!(if self.is_writer() { "rw" } else { "r" })),
+            ("commit", json!(state.seq)),
+            ("tz", json!(state.bank.tz)),
+            ("model", json!(self.model().map(|model| model.id.clone()))),
+            ("fields", json!(crate::bank::columns::optional_fields(&self.shared.schema))),
+            ("rows", json!(state.rows())),
+            ("consumers", json!(state.consumers.iter().map(|&count| u64::from(count)).sum::<u64>())),
+            ("batches", json!(batches)),
+            ("first_day", json!(state.days().map(|(first, _)| day(first)))),
+            ("last_day", json!(state.days().map(|(_, last)| day(last)))),
+            ("expired_before", json!(state.expired.map(|day| day.to_string()))),
+            (
+                "kept_days",
+                json!(self.kept_days().iter().map(|kept| kept.day.to_string()).collect::<Vec<_>>()),
+            ),
+            ("audiences", json!(state.audiences.len())),
+            ("segments", of("segments")),
+            ("ids", of("ids")),
+            ("bitmaps", of("bitmaps")),
+            ("bytes", json!(state.files.iter().map(|file| file.bytes).sum::<u64>())),
+        ])
+    }
+
+    /// Reads every byte of the bank: the catalog and its chain, every file's checksums, and whether events, consumers and sets go together.
+    ///
+    /// # Errors
+    /// [`BankError::Corrupt`] naming the first file that is damaged.
+    pub fn verify(&self, runtime: &Runtime<'_>) -> Result<VerifyReport> {
+        self.check_process()?;
+        let contents = catalog::read(self.path())?;
+        catalog::integrity(self.path())?;
+        let state = self.state();
+        let universe = self.consumers_of(&state)?;
+        runtime.progress().begin(0);
+        let each = each_bucket(state.files.clone(), runtime, |_, file| Ok(self.verify_file(&state, &file)?))?;
+        let mut report = VerifyReport {
+            commits: contents.commits.len() as u64,
+            orphans: self.orphans()?,
+            ..VerifyReport::default()
+        };
+        for (file, (rows, sets)) in state.files.iter().zip(each) {
+            report.files += 1;
+            report.bytes += file.bytes;
+            report.rows += rows;
+            report.sets += sets;
+        }
+        let known = (0..BUCKETS).all(|bucket| universe.bucket(bucket).len() == state.consumers[bucket] as usize);
+        if !known {
+            return Err(BankError::corrupt("ids", "their consumers are not those that the catalog counts"));
+        }
+        Ok(report)
+    }
+
+    /// Checks one file; gives the events or sets in it.
+    fn verify_file(&self, state: &State, record: &FileRecord) -> Result<(u64, u64)> {
+        let blocks = self.blocks(record)?;
+        CheckedFile::open(self.path(), record, &blocks)?.verify(record)?;
+        match record.folder.as_str() {
+            "segments" => Ok((self.verify_segment(state, record)?, 0)),
+            "bitmaps" => {
+                let file = SetFile::open(self.path(), record, &blocks)?;
+                file.verify(&state.consumers)?;
+                Ok((0, record.rows))
+            }
+            _ => Ok((0, 0)),
+        }
+    }
+
+    fn verify_segment(&self, state: &State, record: &FileRecord) -> Result<u64> {
+        let segment = self.segment(record)?;
+        let (batch, _) = segment.file.read(&["consumer_idx"], 0..record.rows)?;
+        let consumers = primitive::<UInt32Type>(&segment, &batch, "consumer_idx")?;
+        let damaged = |problem: &str| BankError::corrupt(&**segment.file.name(), problem);
+        if !consumers.is_sorted() {
+            return Err(damaged("its events are not in order"));
+        }
+        for bucket in 0..BUCKETS {
+            let range = segment.range(bucket..bucket + 1);
+            let own = &consumers[range.start as usize..range.end as usize];
+            if own.iter().any(|&idx| ConsumerIdx(idx).bucket() != bucket || !is_given(idx, &state.consumers)) {
+                return Err(damaged("it has a consumer that the bank does not know"));
+            }
+        }
+        Ok(record.rows)
+    }
+
+    fn orphans(&self) -> Result<u64> {
+        let commits = self.commits();
+        let named: HashSet<&str> =
+            commits.iter().flat_map(|commit| commit.record.add.iter().map(|file| file.name.as_str())).collect();
+        let mut orphans = 0;
+        for folder in ["segments", "ids", "bitmaps", "links", "tmp"] {
+            let folder = self.path().join(folder);
+            for entry in fs::read_dir(&folder).map_err(|error| BankError::io(&folder, &error))? {
+                let entry = entry.map_err(|error| BankError::io(&folder, &error))?;
+                orphans += u64::from(entry.file_name().to_str().is_none_or(|name| !named.contains(name)));
+            }
+        }
+        Ok(orphans)
+    }
+
+    /// Copies the newest state of the bank into a directory that is new or empty. The copy is a bank of its own; it holds the files
+    /// that the newest commit names, and no earlier state.
+    ///
+    /// # Errors
+    /// [`BankError::Exists`]; [`BankError::NoSpace`]; [`BankError::Corrupt`] where a file to copy is damaged.
+    pub fn backup(&self, target: &Path) -> Result<u64> {
+        self.check_process()?;
+        let failed = |error: &std::io::Error| BankError::io(target, error);
+        make_directory(target).map_err(|error| failed(&error))?;
+        if fs::read_dir(target).map_err(|error| failed(&error))?.next().is_some() {
+            return Err(BankError::Exists {
+                path: target.display().to_string(),
+            });
+        }
+        // Whoever cleans up meanwhile leaves every file where it is.
+        let _lease = Lease::take(self.path());
+        for folder in FOLDERS {
+            make_directory(&target.join(folder)).map_err(|error| failed(&error))?;
+        }
+        catalog::copy(self.path(), target)?;
+        let contents = catalog::read(target)?;
+        let state = State::replay(&contents.commits, u64::MAX)?;
+        let bytes: u64 = state.files.iter().map(|file| file.bytes).sum();
+        check_space(target, bytes + (1 << 20))?;
+        let blocks: HashMap<&str, &[u8]> = contents.blocks.iter().map(|(name, hashes)| (name.as_str(), &hashes[..])).collect();
+        for record in &state.files {
+            let hashes = blocks.get(record.name.as_str()).copied().unwrap_or_default();
+            copy_file(self.path(), target, record, hashes)?;
+        }
+        for folder in FOLDERS {
+            sync_directory(&target.join(folder)).map_err(|error| failed(&error))?;
+        }
+        // Earlier commits name files that did not come along.
+        let left: Vec<String> = blocks.keys().filter(|name| state.file(name).is_none()).map(|name| (*name).to_owned()).collect();
+        catalog::append(target, (state.seq, contents.hash), &Record::of("backup"), &[], &left)?;
+        catalog::write_sum(target, state.seq + 1)?;
+        sync_directory(target).map_err(|error| failed(&error))?;
+        Ok(bytes)
+    }
+}
+
+/// Copies a file and checks the copy.
+fn copy_file(bank: &Path, target: &Path, record: &FileRecord, blocks: &[u8]) -> Result<()> {
+    let place = |bank: &Path| bank.join(&record.folder).join(&record.name);
+    let (from, to) = (place(bank), place(target));
+    let mut reader = open_regular(&from).map_err(|error| BankError::io(&from, &error))?;
+    let mut writer = create_new(&to).map_err(|error| BankError::io(&to, &error))?;
+    let copied = std::io::copy(&mut reader, &mut writer).and_then(|_| writer.sync_all());
+    copied.map_err(|error| BankError::io(&to, &error))?;
+    CheckedFile::open(target, record, blocks)?.verify(record)
+}
