@@ -107,7 +107,12 @@ impl Machine {
     fn ingest(&self, number: usize, threads: usize) -> aipl_core::bank::IngestReport {
         let runtime = Runtime::with_threads(threads).expect("threads");
         self.bank
-            .ingest(&events(&self.batches[number]), &format!("batch {number}"), &IngestParams::default(), &runtime)
+            .ingest(
+                &events(&self.batches[number]),
+                &format!("batch {number}"),
+                &IngestParams::default(),
+                &runtime,
+            )
             .expect("takes the batch")
     }
 
@@ -120,7 +125,10 @@ impl Machine {
                 let report = self.ingest(self.batches.len() - 1, 1 + count % 3);
                 assert!(!report.replayed);
                 let of_batch = self.batches.last().map_or(0, Vec::len) as u64;
-                assert_eq!(report.batch.rows_added + report.batch.rows_duplicate + report.batch.rows_expired, of_batch);
+                assert_eq!(
+                    report.batch.rows_added + report.batch.rows_duplicate + report.batch.rows_expired,
+                    of_batch
+                );
             }
             Step::Replay(number) if !self.batches.is_empty() => {
                 let before = self.bank.commit_seq();
@@ -152,6 +160,7 @@ impl Machine {
     fn compare(&self, model: &StageModel, on: i32, rows: &[Event]) -> Result<(), TestCaseError> {
         let log = log(rows);
         let (banked, logged) = (engine(model, &self.bank, on, 2), engine(model, &log, on, 1));
+        prop_assert_eq!(&banked.labels, &twin::labels(model, rows, &[], on));
         prop_assert_eq!(banked.labels, logged.labels);
         prop_assert_eq!(banked.shown, logged.shown);
         let runtime = Runtime::default();

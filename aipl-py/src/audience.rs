@@ -34,9 +34,17 @@ fn damaged(problem: &str) -> Error {
     .into()
 }
 
-/// All identifiers: a byte for their type, then 8 bytes each, or a length (2 bytes) and text each; little-endian.
+/// The mark of a universe whose numbers are lasting.
+const LASTING: u8 = 2;
+
+/// All identifiers: a byte for their type (with a mark and 16 bytes of lineage where numbers are lasting), then 8 bytes each, or a
+/// length (2 bytes) and text each; little-endian.
 fn write_universe(universe: &Universe) -> Vec<u8> {
     let mut bytes = vec![u8::from(universe.id_kind() == IdKind::Text)];
+    if let Some(lineage) = universe.lineage() {
+        bytes[0] |= LASTING;
+        bytes.extend(lineage.to_le_bytes());
+    }
     for bucket in 0..BUCKETS {
         let members = (0..)
             .map(|local| ConsumerIdx::new(bucket, local))
@@ -56,9 +64,15 @@ fn write_universe(universe: &Universe) -> Vec<u8> {
 
 fn read_universe(bytes: &[u8]) -> Result<Universe, Error> {
     let (kind, mut rest) = bytes.split_first().ok_or_else(|| damaged("is empty"))?;
+    let mut lineage = None;
+    if kind & LASTING != 0 {
+        let (value, tail) = rest.split_first_chunk::<16>().ok_or_else(|| damaged("is cut short"))?;
+        (lineage, rest) = (Some(u128::from_le_bytes(*value)), tail);
+    }
+    let kind = kind & !LASTING;
     let mut ids = Vec::new();
     while !rest.is_empty() {
-        let id = if *kind == 0 {
+        let id = if kind == 0 {
             let (value, tail) = rest.split_first_chunk::<8>().ok_or_else(|| damaged("is cut short"))?;
             rest = tail;
             IdValue::Int(i64::from_le_bytes(*value))
@@ -74,8 +88,11 @@ fn read_universe(bytes: &[u8]) -> Result<Universe, Error> {
         };
         ids.push(id);
     }
-    let id_kind = if *kind == 0 { IdKind::Int64 } else { IdKind::Text };
-    Ok(Universe::of_ids(id_kind, ids))
+    let id_kind = if kind == 0 { IdKind::Int64 } else { IdKind::Text };
+    Ok(match lineage {
+        Some(lineage) => Universe::of_numbered(id_kind, ids, lineage),
+        None => Universe::of_ids(id_kind, ids),
+    })
 }
 
 #[pymethods]

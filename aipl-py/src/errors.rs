@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use aipl_core::Error;
 use aipl_core::audience::AudienceError;
+use aipl_core::bank::BankError;
 use aipl_core::event::SchemaError;
 use aipl_core::identity::IdentityError;
 use aipl_core::model::ModelError;
@@ -61,9 +62,23 @@ pub fn refusal(py: Python<'_>, error: &Error) -> PyErr {
         Error::Rejected(_) => ("RejectedRowsError", error.to_string()),
         Error::Audience(AudienceError::UniverseMismatch { .. }) => ("UniverseMismatchError", error.to_string()),
         Error::Audience(_) => ("AudienceError", error.to_string()),
+        Error::Bank(error) => (bank_class(error), error.to_string()),
         Error::Canceled => ("InternalError", "stopped without a reason".to_owned()),
     };
     exception(py, class, &message)
+}
+
+/// The class of a bank's refusal.
+fn bank_class(error: &BankError) -> &'static str {
+    match error {
+        BankError::Locked { .. } => "StoreLockedError",
+        BankError::Corrupt { .. } => "CorruptStoreError",
+        BankError::NoSpace { .. } => "NoSpaceError",
+        BankError::FormatVersion { .. } => "FormatVersionError",
+        BankError::Mismatch { .. } => "SchemaError",
+        BankError::Parameter { .. } | BankError::Unknown { .. } => "ParameterError",
+        _ => "StoreError",
+    }
 }
 
 /// A panic that was caught.

@@ -4,6 +4,7 @@
 //! here; signatures, defaults and documentation for people are in the Python package.
 
 mod audience;
+mod bank;
 mod errors;
 mod events;
 mod flow;
@@ -28,6 +29,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<schema::PySchema>()?;
     module.add_class::<events::PyEvents>()?;
+    module.add_class::<bank::PyDataBank>()?;
     module.add_class::<log::PyEventLog>()?;
     module.add_class::<flow::PyFlow>()?;
     module.add_class::<model::PyModel>()?;
@@ -48,6 +50,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(runtime::raise_panic, module)?)?;
     let names = [
         "Audience",
+        "DataBank",
         "EventLog",
         "Events",
         "Flow",

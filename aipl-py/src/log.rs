@@ -6,6 +6,7 @@ use aipl_core::timeline::{EventLog, Timelines};
 use pyo3::prelude::*;
 
 use crate::audience::PyUniverse;
+use crate::bank::PyDataBank;
 use crate::events::PyEvents;
 use crate::runtime::{detached, guarded};
 
@@ -22,6 +23,8 @@ pub enum PySource<'py> {
     Events(PyRef<'py, PyEvents>),
     /// A log.
     Log(PyRef<'py, PyEventLog>),
+    /// A bank.
+    Bank(PyRef<'py, PyDataBank>),
 }
 
 impl PySource<'_> {
@@ -30,6 +33,7 @@ impl PySource<'_> {
         match self {
             PySource::Events(events) => Box::new(events.inner.clone()),
             PySource::Log(log) => Box::new(log.inner.clone()),
+            PySource::Bank(bank) => Box::new(bank.inner.clone()),
         }
     }
 }

@@ -63,9 +63,8 @@ impl PySnapshot {
         Ok(scopes)
     }
 
-    #[getter]
-    fn universe(&self) -> PyUniverse {
-        PyUniverse::new(self.inner.universe().clone())
+    fn universe(&self, py: Python<'_>) -> PyResult<PyUniverse> {
+        guarded(py, || self.inner.universe()).map(PyUniverse::new)
     }
 
     /// The report as JSON.

@@ -63,11 +63,7 @@ impl LabelReader {
             IdKind::Int64 => Arc::new(Int64Array::from_iter_values(rows.iter().map(|(idx, _)| universe.int(*idx)))),
             IdKind::Text => Arc::new(StringArray::from_iter_values(rows.iter().map(|(idx, _)| universe.text(*idx)))),
         };
-        let scopes = scope_array(
-            &self.scopes,
-            self.scope_type,
-            rows.iter().map(|(_, label)| label.scope()),
-        );
+        let scopes = scope_array(&self.scopes, self.scope_type, rows.iter().map(|(_, label)| label.scope()));
         let stages = stage_array(&self.model, rows.iter().map(|(_, label)| label.stage()));
         RecordBatch::try_new(self.schema.clone(), vec![consumers, scopes, stages])
     }

@@ -316,11 +316,15 @@ impl Told<'_> {
         let day = |row: usize| steps.days[row / series.max(1)].number();
         let columns: [(&str, ArrayRef); 4] = [
             ("day", Arc::new(Date32Array::from_iter_values((0..rows).map(day)))),
-            ("scope", scope_array(scopes, asked.scope_type(), (0..rows).map(|row| place(row) / stages))),
+            (
+                "scope",
+                scope_array(scopes, asked.scope_type(), (0..rows).map(|row| place(row) / stages)),
+            ),
             ("stage", stage_array(model, (0..rows).map(|row| place(row) % stages))),
             ("consumers", Arc::new(Int64Array::from(counts))),
         ];
-        let [start, end] = [steps.start, steps.end].map(|day| Day::from_number(i64::from(day)).map(|day| day.to_string()).unwrap_or_default());
+        let [start, end] =
+            [steps.start, steps.end].map(|day| Day::from_number(i64::from(day)).map(|day| day.to_string()).unwrap_or_default());
         let parameters = [
             ("start", json!(start)),
             ("end", json!(end)),

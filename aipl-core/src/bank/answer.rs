@@ -114,7 +114,12 @@ impl Snapshot {
     /// Refuses a question that needs events which are gone.
     fn check_expired(&self, question: &Question<'_>) -> Result<(), BankError> {
         let Some(expired) = self.state.expired else { return Ok(()) };
-        let needed = question.program.first_days(question.first.number()).into_iter().min().unwrap_or(i32::MAX);
+        let needed = question
+            .program
+            .first_days(question.first.number())
+            .into_iter()
+            .min()
+            .unwrap_or(i32::MAX);
         if needed >= expired.number() || question.last < expired && needed == i32::MAX {
             return Ok(());
         }
@@ -128,7 +133,13 @@ impl Snapshot {
     /// The columns that the bank's events have: those of its fields, in the types that they have come to.
     fn columns(&self) -> SchemaRef {
         let types = &self.state.types;
-        let id = |field: &str| if types.id_kind(field) == IdKind::Int64 { Kind::Int } else { Kind::Text };
+        let id = |field: &str| {
+            if types.id_kind(field) == IdKind::Int64 {
+                Kind::Int
+            } else {
+                Kind::Text
+            }
+        };
         let consumer = if types.id_kind("consumer") == IdKind::Int64 {
             DataType::Int64
         } else {
@@ -163,7 +174,14 @@ impl Snapshot {
         if asked.needs_instants() {
             names.push("time");
         }
-        names.extend(asked.columns.iter().map(String::as_str).filter(|name| !names.contains(name)).collect::<Vec<_>>());
+        names.extend(
+            asked
+                .columns
+                .iter()
+                .map(String::as_str)
+                .filter(|name| !names.contains(name))
+                .collect::<Vec<_>>(),
+        );
         let (batch, bytes) = segment.file.read(&names, range.clone())?;
         tally.bytes += bytes;
         let consumers = primitive::<UInt32Type>(segment, &batch, "consumer_idx")?;
@@ -173,7 +191,9 @@ impl Snapshot {
         } else {
             &[]
         };
-        let behaviors = batch.column_by_name("behavior").ok_or_else(|| Self::damaged(segment, "it has no behaviors"))?;
+        let behaviors = batch
+            .column_by_name("behavior")
+            .ok_or_else(|| Self::damaged(segment, "it has no behaviors"))?;
         let mut codes = Vec::with_capacity(days.len());
         self.decoder.decode(behaviors, &mut codes);
         let behaviors = self.decoder.vocabulary().len();
@@ -258,7 +278,10 @@ impl Ordered for Snapshot {
             Some(Some(idx)) if all.contains(&idx.bucket()) => idx.bucket()..idx.bucket() + 1,
             Some(_) => all.start..all.start,
         };
-        let (first, last) = (asked.first_days.iter().min().copied().unwrap_or(i32::MAX), asked.question.last.number());
+        let (first, last) = (
+            asked.first_days.iter().min().copied().unwrap_or(i32::MAX),
+            asked.question.last.number(),
+        );
         let mut drafts = Vec::new();
         for segment in &self.segments {
             let (wanted, of_unit) = (segment.range(buckets.clone()), segment.range(all.clone()));
@@ -289,7 +312,9 @@ impl BankSource {
             return Err(BankError::corrupt("segments", format!("consumer number {bad} was never given")));
         }
         Ok(match universe.id_kind() {
-            IdKind::Int64 => Arc::new(Int64Array::from_iter_values(numbers.iter().map(|&number| universe.int(ConsumerIdx(number))))),
+            IdKind::Int64 => Arc::new(Int64Array::from_iter_values(
+                numbers.iter().map(|&number| universe.int(ConsumerIdx(number))),
+            )),
             IdKind::Text => Arc::new(StringArray::from_iter_values(
                 numbers.iter().map(|&number| universe.text(ConsumerIdx(number))),
             )),

@@ -61,7 +61,9 @@ impl DataBank {
     pub fn info(&self) -> Value {
         let state = self.state();
         let of = |folder: &str| {
-            let (files, bytes) = state.of_folder(folder).fold((0u64, 0u64), |(files, bytes), file| (files + 1, bytes + file.bytes));
+            let (files, bytes) = state
+                .of_folder(folder)
+                .fold((0u64, 0u64), |(files, bytes), file| (files + 1, bytes + file.bytes));
             json!({"files": files, "bytes": bytes})
         };
         let day = |number: i32| super::day_text(number);
@@ -76,7 +78,10 @@ impl DataBank {
             ("model", json!(self.model().map(|model| model.id.clone()))),
             ("fields", json!(crate::bank::columns::optional_fields(&self.shared.schema))),
             ("rows", json!(state.rows())),
-            ("consumers", json!(state.consumers.iter().map(|&count| u64::from(count)).sum::<u64>())),
+            (
+                "consumers",
+                json!(state.consumers.iter().map(|&count| u64::from(count)).sum::<u64>()),
+            ),
             ("batches", json!(batches)),
             ("first_day", json!(state.days().map(|(first, _)| day(first)))),
             ("last_day", json!(state.days().map(|(_, last)| day(last)))),
@@ -149,7 +154,10 @@ impl DataBank {
         for bucket in 0..BUCKETS {
             let range = segment.range(bucket..bucket + 1);
             let own = &consumers[range.start as usize..range.end as usize];
-            if own.iter().any(|&idx| ConsumerIdx(idx).bucket() != bucket || !is_given(idx, &state.consumers)) {
+            if own
+                .iter()
+                .any(|&idx| ConsumerIdx(idx).bucket() != bucket || !is_given(idx, &state.consumers))
+            {
                 return Err(damaged("it has a consumer that the bank does not know"));
             }
         }
@@ -157,9 +165,11 @@ impl DataBank {
     }
 
     fn orphans(&self) -> Result<u64> {
-        let commits = self.commits();
-        let named: HashSet<&str> =
-            commits.iter().flat_map(|commit| commit.record.add.iter().map(|file| file.name.as_str())).collect();
+        let commits = self.records();
+        let named: HashSet<&str> = commits
+            .iter()
+            .flat_map(|commit| commit.record.add.iter().map(|file| file.name.as_str()))
+            .collect();
         let mut orphans = 0;
         for folder in ["segments", "ids", "bitmaps", "links", "tmp"] {
             let folder = self.path().join(folder);
@@ -204,7 +214,11 @@ impl DataBank {
             sync_directory(&target.join(folder)).map_err(|error| failed(&error))?;
         }
         // Earlier commits name files that did not come along.
-        let left: Vec<String> = blocks.keys().filter(|name| state.file(name).is_none()).map(|name| (*name).to_owned()).collect();
+        let left: Vec<String> = blocks
+            .keys()
+            .filter(|name| state.file(name).is_none())
+            .map(|name| (*name).to_owned())
+            .collect();
         catalog::append(target, (state.seq, contents.hash), &Record::of("backup"), &[], &left)?;
         catalog::write_sum(target, state.seq + 1)?;
         sync_directory(target).map_err(|error| failed(&error))?;

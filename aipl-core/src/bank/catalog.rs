@@ -303,7 +303,10 @@ pub(crate) fn write_sum(bank: &Path, seq: u64) -> Result<()> {
     sum.extend_from_slice(&xxh3_128(&bytes).to_le_bytes());
     sum.extend_from_slice(&[0; 16]);
     sum.extend_from_slice(&xxh3_64(&sum).to_le_bytes());
-    let (path, beside) = (bank.join(SUM), bank.join("tmp").join(format!("{}.sum", super::files::random_name()?)));
+    let (path, beside) = (
+        bank.join(SUM),
+        bank.join("tmp").join(format!("{}.sum", super::files::random_name()?)),
+    );
     let written = create_new(&beside)
         .and_then(|mut file| file.write_all(&sum).and_then(|()| file.sync_all()))
         .and_then(|()| fs::rename(&beside, &path))

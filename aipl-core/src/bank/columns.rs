@@ -46,7 +46,10 @@ pub(crate) fn optional_fields(schema: &EventSchema) -> Vec<String> {
 pub(crate) fn read_schema(value: &Value) -> Option<EventSchema> {
     let texts = |key: &str| -> Option<Vec<(String, String)>> {
         let object = value.get(key)?.as_object()?;
-        object.iter().map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned()))).collect()
+        object
+            .iter()
+            .map(|(name, text)| Some((name.clone(), text.as_str()?.to_owned())))
+            .collect()
     };
     let columns: BTreeMap<String, String> = texts("columns")?.into_iter().collect();
     let of = |name: &str| columns.get(name).map(String::as_str);
@@ -90,7 +93,11 @@ impl Types {
 
     /// What the identifiers of a field are.
     pub fn id_kind(&self, field: &str) -> IdKind {
-        if self.kind(field) == Kind::Int { IdKind::Int64 } else { IdKind::Text }
+        if self.kind(field) == Kind::Int {
+            IdKind::Int64
+        } else {
+            IdKind::Text
+        }
     }
 
     /// These types and those of some events, where they go together; and what is new, as records write it.
@@ -155,7 +162,10 @@ fn kind_of(role: &str, data_type: &DataType) -> Kind {
 pub(crate) fn check_events(own: &EventSchema, zone: &str, events: &Events) -> Result<Vec<String>, BankError> {
     let mismatch = |field: &str, problem: String| Err(BankError::mismatch(field, problem));
     if events.zone().name() != zone {
-        let problem = format!("the days of the bank are in {zone} and those of the events in {}", events.zone().name());
+        let problem = format!(
+            "the days of the bank are in {zone} and those of the events in {}",
+            events.zone().name()
+        );
         return mismatch("tz", problem);
     }
     if events.people().is_some() {
@@ -174,10 +184,16 @@ pub(crate) fn check_events(own: &EventSchema, zone: &str, events: &Events) -> Re
     }
     let vocabulary = own.vocabulary();
     if let Some(more) = events.schema().vocabulary().iter().find(|name| !vocabulary.contains(name)) {
-        let problem = format!("the bank was created without the own behavior {more:?}; it has {}", vocabulary.join(", "));
+        let problem = format!(
+            "the bank was created without the own behavior {more:?}; it has {}",
+            vocabulary.join(", ")
+        );
         return mismatch("own_behaviors", problem);
     }
-    Ok(optional_fields(own).into_iter().filter(|name| !fields.contains(&name.as_str())).collect())
+    Ok(optional_fields(own)
+        .into_iter()
+        .filter(|name| !fields.contains(&name.as_str()))
+        .collect())
 }
 
 #[cfg(test)]
@@ -207,8 +223,14 @@ mod tests {
     #[test]
     fn types_widen_and_never_lose() {
         use Kind::{Bool, Decimal, Float, Int, Text, Unsigned};
-        assert_eq!([Int.join(Float), Float.join(Int), Int.join(Int)], [Some(Float), Some(Float), Some(Int)]);
-        assert_eq!([Int.join(Decimal), Decimal.join(Float), Int.join(Unsigned)], [Some(Decimal), Some(Float), None]);
+        assert_eq!(
+            [Int.join(Float), Float.join(Int), Int.join(Int)],
+            [Some(Float), Some(Float), Some(Int)]
+        );
+        assert_eq!(
+            [Int.join(Decimal), Decimal.join(Float), Int.join(Unsigned)],
+            [Some(Decimal), Some(Float), None]
+        );
         assert_eq!([Int.join(Text), Bool.join(Int)], [None, None]);
         for kind in [Bool, Decimal, Float, Int, Text, Unsigned] {
             assert_eq!(Kind::parse(kind.name()), Some(kind));

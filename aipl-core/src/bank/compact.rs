@@ -123,7 +123,13 @@ fn choose(state: &State, compaction: Compaction) -> Vec<Vec<FileRecord>> {
     match compaction {
         Compaction::WhenMany => {
             let top = segments.iter().map(|segment| tier(segment.rows)).max().unwrap_or(0);
-            let of_tier = |wanted: u32| segments.iter().filter(move |segment| tier(segment.rows) == wanted).cloned().collect();
+            let of_tier = |wanted: u32| {
+                segments
+                    .iter()
+                    .filter(move |segment| tier(segment.rows) == wanted)
+                    .cloned()
+                    .collect()
+            };
             let lists = (0..=top).map(of_tier).filter(|list: &Vec<_>| list.len() >= MANY);
             lists
                 .filter(|list| list.iter().map(|segment| segment.rows).sum::<u64>() <= LARGE_ROWS)
@@ -188,7 +194,10 @@ impl DataBank {
         let mut files: Vec<Published> = Vec::new();
         let before: u64 = lists.iter().flatten().map(|segment| segment.bytes).sum();
         check_space(self.path(), before)?;
-        let (segments, rows): (u64, u64) = lists.iter().flatten().fold((0, 0), |(count, rows), file| (count + 1, rows + file.rows));
+        let (segments, rows): (u64, u64) = lists
+            .iter()
+            .flatten()
+            .fold((0, 0), |(count, rows), file| (count + 1, rows + file.rows));
         for list in lists {
             record.remove.extend(list.iter().map(|segment| segment.name.clone()));
             files.extend(self.merge_segments(&list, LeftOut::default(), runtime)?.0);
@@ -298,7 +307,7 @@ impl DataBank {
                 report.kept_for_readers += more as u64;
             };
             self.states_in_use().iter().for_each(|state| add(state));
-            let commits = self.commits();
+            let commits = self.records();
             for seq in commits_read(self.path())? {
                 if seq == ANY_COMMIT {
                     for commit in &commits {
@@ -341,7 +350,6 @@ impl DataBank {
         Ok(())
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -67,7 +67,9 @@ pub(crate) fn read(files: &[(FileRecord, Arc<ParquetFile>)], id_kind: IdKind, co
         let damaged = |problem: &str| BankError::corrupt(&**file.name(), problem);
         let (batch, _) = file.read(&["consumer_idx", "consumer"], 0..record.rows)?;
         let typed = |name: &str, data_type: &DataType| {
-            let column = batch.column_by_name(name).filter(|column| column.data_type() == data_type && column.null_count() == 0);
+            let column = batch
+                .column_by_name(name)
+                .filter(|column| column.data_type() == data_type && column.null_count() == 0);
             column.cloned().ok_or_else(|| damaged("it does not have the columns of consumers"))
         };
         let (numbers, ids) = (typed("consumer_idx", &DataType::UInt32)?, typed("consumer", &id_type(id_kind))?);

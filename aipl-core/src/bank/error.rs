@@ -90,7 +90,9 @@ pub enum BankError {
         here: u32,
     },
     /// A batch that the bank has with other content.
-    #[error("batch_id: the bank has batch {id:?} with other content ({had} rows then, {has} now); give the new rows a batch id of their own")]
+    #[error(
+        "batch_id: the bank has batch {id:?} with other content ({had} rows then, {has} now); give the new rows a batch id of their own"
+    )]
     BatchConflict {
         /// The batch.
         id: String,

@@ -249,7 +249,10 @@ impl CheckedFile {
             return Err(BankError::corrupt(name, format!("{length} bytes instead of {}", record.bytes)));
         }
         if format!("{:016x}", xxh3_64(blocks)) != record.blocks || blocks.len() as u64 != record.bytes.div_ceil(BLOCK_BYTES as u64) * 8 {
-            return Err(BankError::corrupt("catalog.sqlite", format!("the block hashes of {name} are damaged")));
+            return Err(BankError::corrupt(
+                "catalog.sqlite",
+                format!("the block hashes of {name} are damaged"),
+            ));
         }
         let blocks = blocks.as_chunks::<8>().0.iter().map(|hash| u64::from_le_bytes(*hash)).collect();
         Ok(CheckedFile {
@@ -371,7 +374,10 @@ mod tests {
         let open = || CheckedFile::open(bank.path(), &published.record, &published.blocks);
         let file = open().expect("opens");
         for (start, length) in [(0, 600_000), (262_143, 2), (262_144, 0), (599_999, 1), (300_000, 262_144)] {
-            assert_eq!(&file.read(start, length).expect("reads")[..], &bytes[start as usize..start as usize + length]);
+            assert_eq!(
+                &file.read(start, length).expect("reads")[..],
+                &bytes[start as usize..start as usize + length]
+            );
         }
         assert!(file.read(599_999, 2).is_err());
         assert!(file.verify(&published.record).is_ok());
@@ -401,7 +407,12 @@ mod tests {
     #[test]
     fn names_are_checked() {
         assert!(is_file_name("0123456789abcdef0123456789abcdef.parquet"));
-        for name in ["../x.parquet", "0123456789ABCDEF0123456789abcdef.rb", "0123456789abcdef0123456789abcdef.sqlite", ""] {
+        for name in [
+            "../x.parquet",
+            "0123456789ABCDEF0123456789abcdef.rb",
+            "0123456789abcdef0123456789abcdef.sqlite",
+            "",
+        ] {
             assert!(!is_file_name(name), "{name}");
         }
     }

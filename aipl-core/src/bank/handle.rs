@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::bank::catalog::{self, Commit, Contents};
@@ -83,7 +83,9 @@ pub(super) struct Shared {
     pub source_schema: EventSchema,
     pub zone: Arc<Zone>,
     pub model: Option<StageModel>,
-    writer: Option<WriterLock>,
+    /// Whether the handle was opened to write.
+    writes: bool,
+    writer: Mutex<Option<WriterLock>>,
     lease: Mutex<Option<Lease>>,
     inside: Mutex<Inside>,
     /// Held through every operation that writes.
@@ -222,7 +224,8 @@ impl DataBank {
             source_schema,
             zone: Arc::new(read_zone(&bank.tz)?),
             model: model.map_err(|_| damaged("model"))?,
-            writer,
+            writes: writer.is_some(),
+            writer: Mutex::new(writer),
             lease: Mutex::new(lease),
             inside: Mutex::new(inside),
             writing: Mutex::new(()),
@@ -240,7 +243,7 @@ impl DataBank {
     /// As [`DataBank::open`].
     pub fn refresh(&self) -> Result<u64> {
         self.check_process()?;
-        if self.shared.writer.is_none() && self.view.is_none() {
+        if !self.shared.writes && self.view.is_none() {
             let contents = catalog::read(&self.shared.path)?;
             let mut inside = locked(&self.shared.inside);
             let mut fresh = Inside::new(contents)?;
@@ -297,7 +300,32 @@ impl DataBank {
     /// Whether the handle can write.
     #[must_use]
     pub fn is_writer(&self) -> bool {
-        self.shared.writer.is_some() && self.view.is_none()
+        self.shared.writes && self.view.is_none() && locked(&self.shared.writer).is_some()
+    }
+
+    /// Lets the next writer in, at once. What was asked before keeps its answers; the handle itself only reads from now on.
+    pub fn close(&self) {
+        let _writing = locked(&self.shared.writing);
+        drop(locked(&self.shared.writer).take());
+        drop(locked(&self.shared.lease).take());
+    }
+
+    /// Every commit: its number, and what it did as plain data.
+    #[must_use]
+    pub fn commits(&self) -> Vec<Value> {
+        let about = |commit: &Commit| {
+            let record = &commit.record;
+            object([
+                ("commit", json!(commit.seq)),
+                ("at", json!(record.at)),
+                ("kind", json!(record.kind)),
+                ("batch_id", json!(record.batch.as_ref().map(|batch| &batch.id))),
+                ("rows_added", json!(record.batch.as_ref().map(|batch| batch.rows_added))),
+                ("files_added", json!(record.add.len())),
+                ("files_removed", json!(record.remove.len())),
+            ])
+        };
+        self.records().iter().map(about).collect()
     }
 
     /// The mapping of columns that the bank was created with: what its sources are called by.
@@ -328,9 +356,17 @@ impl DataBank {
         }
         let mut files = Vec::new();
         for record in state.of_folder("ids") {
-            files.push((record.clone(), Arc::new(ParquetFile::open(&self.shared.path, record, &self.blocks(record)?)?)));
+            files.push((
+                record.clone(),
+                Arc::new(ParquetFile::open(&self.shared.path, record, &self.blocks(record)?)?),
+            ));
         }
-        let universe = Arc::new(consumers::read(&files, state.types.id_kind("consumer"), &state.consumers, state.lineage())?);
+        let universe = Arc::new(consumers::read(
+            &files,
+            state.types.id_kind("consumer"),
+            &state.consumers,
+            state.lineage(),
+        )?);
         if self.view.is_none() {
             self.remember(universe.clone());
         }
@@ -349,7 +385,7 @@ impl DataBank {
     }
 
     /// Commits that the newest state was made by, with what each says.
-    pub(super) fn commits(&self) -> Vec<Commit> {
+    pub(super) fn records(&self) -> Vec<Commit> {
         let upto = self.state().seq;
         let inside = locked(&self.shared.inside);
         inside.commits.iter().take_while(|commit| commit.seq <= upto).cloned().collect()
@@ -439,7 +475,9 @@ impl DataBank {
         {
             let mut inside = locked(&self.shared.inside);
             inside.commits.push(Commit { seq, record });
-            inside.blocks.extend(files.iter().map(|file| (file.record.name.clone(), file.blocks.clone())));
+            inside
+                .blocks
+                .extend(files.iter().map(|file| (file.record.name.clone(), file.blocks.clone())));
             forget.iter().for_each(|name| drop(inside.blocks.remove(name)));
             inside.put(next);
         }
@@ -488,7 +526,11 @@ impl Inside {
 impl State {
     /// Identifies the consumers' numbering: that of one bank, through all its states.
     pub(super) fn lineage(&self) -> u128 {
-        let kind = if self.types.id_kind("consumer") == IdKind::Text { "text" } else { "int64" };
+        let kind = if self.types.id_kind("consumer") == IdKind::Text {
+            "text"
+        } else {
+            "int64"
+        };
         xxh3_128(format!("bank {} {kind}", self.bank.id).as_bytes())
     }
 }

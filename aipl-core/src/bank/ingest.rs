@@ -11,7 +11,7 @@ use crate::bank::consumers::{self, Newcomers};
 use crate::bank::error::BankError;
 use crate::bank::files::{Published, check_space, hex128};
 use crate::bank::handle::{DataBank, object};
-use crate::bank::merge::{FieldColumn, Fate, Finals, LeftOut, Merge, Part, gathered};
+use crate::bank::merge::{Fate, FieldColumn, Finals, LeftOut, Merge, Part, gathered};
 use crate::bank::record::{BatchRecord, Record};
 use crate::bank::rows::Shape;
 use crate::bank::segment::Segment;
@@ -201,7 +201,10 @@ impl DataBank {
         if let Some((commit, had)) = state.batches.get(batch_id) {
             return replayed(*commit, had, &record, tally, started);
         }
-        check_space(self.path(), spilled.files.iter().map(|file| file.record.bytes).sum::<u64>() + (1 << 20))?;
+        check_space(
+            self.path(),
+            spilled.files.iter().map(|file| file.record.bytes).sum::<u64>() + (1 << 20),
+        )?;
         let (locals, finals) = settle(locals, &mut newcomers, &universe, !spilled.files.is_empty());
         let columns = (batch.columns)(&rest);
         let mut parts = vec![Part::Gathered {
@@ -222,7 +225,11 @@ impl DataBank {
         let days = segment.as_ref().and_then(|segment| segment.record.days);
         let mut files: Vec<Published> = segment.into_iter().collect();
         if newcomers.len() > 0 {
-            files.push(consumers::write(self.path(), types.id_kind("consumer"), &newcomers.list(&universe))?);
+            files.push(consumers::write(
+                self.path(),
+                types.id_kind("consumer"),
+                &newcomers.list(&universe),
+            )?);
         }
         let bytes = files.iter().map(|file| file.record.bytes).sum();
         let (dropped, dropped_days) = touched_days(&state.kept, days);
@@ -269,7 +276,10 @@ impl DataBank {
     fn write_batch(&self, parts: &[Part<'_>], shape: &Shape, runtime: &Runtime<'_>) -> Result<(Option<Published>, Fate)> {
         let state = self.state();
         let copies = self.shared.schema.column("event_id").is_some();
-        let days = parts.iter().filter_map(part_days).reduce(|left, right| (left.0.min(right.0), left.1.max(right.1)));
+        let days = parts
+            .iter()
+            .filter_map(part_days)
+            .reduce(|left, right| (left.0.min(right.0), left.1.max(right.1)));
         let mut held = Vec::new();
         if let (true, Some((first, last))) = (copies, days) {
             // Copies of an event agree in its time, so only segments with these days can hold one.
@@ -295,7 +305,10 @@ impl DataBank {
 
 fn check_batch_id(id: &str) -> Result<()> {
     if id.is_empty() || id.len() > 256 {
-        return Err(BankError::parameter("batch_id", format!("{} bytes; 1 to 256 are accepted", id.len())));
+        return Err(BankError::parameter(
+            "batch_id",
+            format!("{} bytes; 1 to 256 are accepted", id.len()),
+        ));
     }
     Ok(())
 }

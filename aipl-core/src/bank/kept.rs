@@ -86,7 +86,11 @@ impl DataBank {
                 return self.kept_already(&state, kept, day, model);
             }
             let program = compile(model, &self.shared.schema).map_err(|error| BankError::parameter("model", error.to_string()))?;
-            let earlier = state.kept.iter().filter(of_model).filter(|kept| kept.whole && kept.day < day.number());
+            let earlier = state
+                .kept
+                .iter()
+                .filter(of_model)
+                .filter(|kept| kept.whole && kept.day < day.number());
             let (scopes, whole) = match earlier.max_by_key(|kept| kept.day) {
                 Some(kept) => match self.stages_since(&state, kept, &program, day, runtime) {
                     Err(BankError::Expired { .. }) => (self.stages(&program, day, day, runtime)?, false),

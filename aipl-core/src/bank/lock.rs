@@ -40,7 +40,11 @@ impl WriterLock {
                 Err(TryLockError::WouldBlock) => {
                     let mut holder = String::new();
                     let _ = file.read_to_string(&mut holder);
-                    let holder = if holder.is_empty() { String::new() } else { format!(" ({})", holder.trim()) };
+                    let holder = if holder.is_empty() {
+                        String::new()
+                    } else {
+                        format!(" ({})", holder.trim())
+                    };
                     return Err(BankError::Locked {
                         path: bank.display().to_string(),
                         holder,

@@ -31,10 +31,7 @@ pub(crate) enum Part<'a> {
         columns: &'a [FieldColumn],
     },
     /// Of a segment; `finals` has the final number of each provisional one, by bucket, from the bank's count on.
-    Stored {
-        segment: Arc<Segment>,
-        finals: Option<&'a Finals>,
-    },
+    Stored { segment: Arc<Segment>, finals: Option<&'a Finals> },
 }
 
 /// Final local numbers by bucket: of local numbers from a first one on.
@@ -175,7 +172,10 @@ fn stored(segment: &Segment, batch: &RecordBatch, shape: &Shape, decoder: &Behav
     let mut codes = Vec::with_capacity(batch.num_rows());
     decoder.decode(&column("behavior")?, &mut codes);
     if codes.iter().any(|&code| usize::from(code) >= shape.vocabulary.len()) {
-        return Err(BankError::corrupt(&**segment.file.name(), "it has a behavior that the bank does not know"));
+        return Err(BankError::corrupt(
+            &**segment.file.name(),
+            "it has a behavior that the bank does not know",
+        ));
     }
     Ok(Rows {
         consumers: primitive::<UInt32Type>(segment, batch, "consumer_idx")?.to_vec(),

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Date32Array, DictionaryArray, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, Date32Array, DictionaryArray, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
+};
 use arrow::compute::{cast, concat, take};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
@@ -112,7 +114,8 @@ impl Rows {
         let brands = sort_keys(&self.brands);
         let mut order: Vec<(u64, u64, u128, u32)> = (0..self.len())
             .map(|row| {
-                let time = (self.days[row] as u128) << 80 | ((self.instants[row] ^ i64::MIN) as u64 as u128) << 8 | u128::from(self.codes[row]);
+                let time =
+                    (self.days[row] as u128) << 80 | ((self.instants[row] ^ i64::MIN) as u64 as u128) << 8 | u128::from(self.codes[row]);
                 (u64::from(self.consumers[row]), brands[row], time, row as u32)
             })
             .collect();

@@ -158,8 +158,7 @@ impl SegmentWriter {
 
     fn end(mut self) -> Result<NewFile> {
         let counts = serde_json::to_string(&self.buckets).unwrap_or_default();
-        self.writer
-            .append_key_value_metadata(KeyValue::new(BUCKETS_KEY.to_owned(), counts));
+        self.writer.append_key_value_metadata(KeyValue::new(BUCKETS_KEY.to_owned(), counts));
         let mut file = self.writer.into_inner().map_err(|error| write_fault(&self.bank, error))?;
         file.flush().map_err(|error| BankError::io(&self.bank, &error))?;
         Ok(file)
@@ -223,17 +222,16 @@ impl ParquetFile {
                 skip.get_or_insert(rows.start.saturating_sub(first));
                 groups.push(number);
                 let wanted = (0..group.num_columns()).filter(|&leaf| mask.leaf_included(leaf));
-                let chunks: u64 = wanted.map(|leaf| u64::try_from(group.column(leaf).compressed_size()).unwrap_or(0)).sum();
+                let chunks: u64 = wanted
+                    .map(|leaf| u64::try_from(group.column(leaf).compressed_size()).unwrap_or(0))
+                    .sum();
                 let shared = next.min(rows.end) - first.max(rows.start);
                 bytes += (chunks as f64 * shared as f64 / count as f64) as u64;
             }
             first = next;
         }
         let count = (rows.end - rows.start) as usize;
-        let selection = RowSelection::from(vec![
-            RowSelector::skip(skip.unwrap_or(0) as usize),
-            RowSelector::select(count),
-        ]);
+        let selection = RowSelection::from(vec![RowSelector::skip(skip.unwrap_or(0) as usize), RowSelector::select(count)]);
         let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.metadata.clone())
             .with_row_groups(groups)
             .with_projection(mask)

@@ -107,7 +107,10 @@ impl SetFile {
             return Err(damaged("it is not what the directory says"));
         }
         for (bucket, &count) in counts.iter().enumerate() {
-            let (first, last) = (ConsumerIdx::new(bucket, 0).0, ConsumerIdx::new(bucket, crate::base::id::MAX_LOCAL - 1).0);
+            let (first, last) = (
+                ConsumerIdx::new(bucket, 0).0,
+                ConsumerIdx::new(bucket, crate::base::id::MAX_LOCAL - 1).0,
+            );
             let given = set.range_cardinality(first..=last) == set.range_cardinality(first..first.saturating_add(count));
             if !given {
                 return Err(damaged("it has a consumer that the bank does not know"));

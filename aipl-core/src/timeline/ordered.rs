@@ -10,8 +10,8 @@ use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema};
 
-use crate::base::id::BUCKETS;
 use crate::base::ConsumerIdx;
+use crate::base::id::BUCKETS;
 use crate::event::schema::MEASURE_FIELDS;
 use crate::event::{BehaviorCode, Tally};
 use crate::model::data::ScopeKind;
@@ -117,7 +117,10 @@ pub(crate) fn visit(
         let mut tally = Tally::default();
         let drafts = home.drafts(unit, &asked, &mut tally)?;
         progress.advance(tally.rows_read + tally.rows_skipped);
-        Ok((merge_by_bucket(drafts, &universe, unit * width..(unit + 1) * width, plan.layout), tally))
+        Ok((
+            merge_by_bucket(drafts, &universe, unit * width..(unit + 1) * width, plan.layout),
+            tally,
+        ))
     })?;
     let mut tally = Tally::default();
     let mut parts = Vec::with_capacity(BUCKETS);
@@ -353,7 +356,14 @@ impl Settled<'_> {
         spans
             .iter_mut()
             .for_each(|(_, span)| span.scope = self.scope_places[span.scope as usize]);
-        BucketTimelines::of_ordered(starts, words, payloads, self.layout, States { toggles, spans }, self.sorted && !mixed)
+        BucketTimelines::of_ordered(
+            starts,
+            words,
+            payloads,
+            self.layout,
+            States { toggles, spans },
+            self.sorted && !mixed,
+        )
     }
 }
 
@@ -394,7 +404,10 @@ mod tests {
             ..Draft::default()
         };
         let joined = merge(vec![run(&[0, 2], &[5, 1]), run(&[0, 0, 1], &[2, 3, 4])], 4, 1);
-        assert_eq!((joined.starts.as_slice(), joined.words.as_slice()), (&[0, 3, 4, 5, 5][..], &[5, 2, 3, 4, 1][..]));
+        assert_eq!(
+            (joined.starts.as_slice(), joined.words.as_slice()),
+            (&[0, 3, 4, 5, 5][..], &[5, 2, 3, 4, 1][..])
+        );
         assert_eq!((joined.payloads.as_slice(), joined.mixed), (&[50, 20, 30, 40, 10][..], true));
         let alone = merge(vec![run(&[1, 1], &[7, 8])], 2, 1);
         assert_eq!((alone.starts.as_slice(), alone.mixed), (&[0, 0, 2][..], false));

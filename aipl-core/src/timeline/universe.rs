@@ -178,6 +178,23 @@ impl Universe {
         }
     }
 
+    /// Identifiers in order of their numbers, and the fingerprint of their numbering, as [`Universe::lineage`] gave it.
+    #[must_use]
+    pub fn of_numbered(id_kind: IdKind, ids: impl IntoIterator<Item = IdValue>, lineage: u128) -> Self {
+        let mut buckets = vec![IdStore::empty(id_kind); BUCKETS];
+        for id in ids.into_iter().filter_map(|id| id.to_type(id_kind)) {
+            buckets[bucket_of(id.key())].push(&id);
+        }
+        buckets.iter_mut().for_each(IdStore::index);
+        Self::lasting(id_kind, buckets, lineage)
+    }
+
+    /// What identifies the numbering, where that is lasting: numbers were given out by a bank as consumers came.
+    #[must_use]
+    pub fn lineage(&self) -> Option<u128> {
+        self.buckets.iter().any(|store| store.by_key.is_some()).then_some(self.fingerprint)
+    }
+
     /// The consumers of a bank, as far as it goes: numbers are lasting, so that audiences of any two of its states belong together.
     pub(crate) fn lasting(id_kind: IdKind, buckets: Vec<IdStore>, lineage: u128) -> Self {
         Universe {

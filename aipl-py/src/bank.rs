@@ -1,0 +1,200 @@
+//! `DataBank` of the core.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aipl_core::Error;
+use aipl_core::bank::{BankError, CreateParams, DataBank, IngestParams, Mode};
+use aipl_core::base::Day;
+use aipl_core::timeline::Timelines;
+use pyo3::prelude::*;
+use serde_json::Value;
+
+use crate::audience::{PyAudience, PyUniverse};
+use crate::events::PyEvents;
+use crate::model::PyModel;
+use crate::runtime::{detached, guarded};
+use crate::schema::PySchema;
+
+/// A bank that is open. Plain data goes out as JSON.
+#[pyclass(frozen, module = "aipl._core", name = "DataBank")]
+pub struct PyDataBank {
+    pub inner: DataBank,
+}
+
+fn json(values: impl IntoIterator<Item = Value>) -> String {
+    Value::Array(values.into_iter().collect()).to_string()
+}
+
+#[pymethods]
+impl PyDataBank {
+    #[staticmethod]
+    #[pyo3(signature = (path, schema, tz, model=None))]
+    fn create(py: Python<'_>, path: PathBuf, schema: &PySchema, tz: &str, model: Option<&PyModel>) -> PyResult<Self> {
+        let params = CreateParams {
+            model: model.map(|model| model.inner.clone()),
+        };
+        let inner = guarded(py, || DataBank::create(&path, schema.inner.clone(), tz, params))?;
+        Ok(PyDataBank { inner })
+    }
+
+    #[staticmethod]
+    fn open(py: Python<'_>, path: PathBuf, mode: &str, timeout: f64) -> PyResult<Self> {
+        let inner = guarded(py, || {
+            let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
+            Mode::parse(mode, timeout).and_then(|mode| DataBank::open(&path, mode))
+        })?;
+        Ok(PyDataBank { inner })
+    }
+
+    #[pyo3(signature = (events, batch_id, memory_limit, compact, progress=None))]
+    fn ingest(
+        &self,
+        py: Python<'_>,
+        events: &PyEvents,
+        batch_id: &str,
+        memory_limit: u64,
+        compact: bool,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<String> {
+        let params = IngestParams { memory_limit, compact };
+        detached(py, progress.as_ref(), |runtime| {
+            let report = self.inner.ingest(&events.inner, batch_id, &params, runtime)?;
+            Ok::<_, BankError>(report.to_json().to_string())
+        })
+    }
+
+    #[pyo3(signature = (progress=None))]
+    fn compact(&self, py: Python<'_>, progress: Option<Py<PyAny>>) -> PyResult<String> {
+        detached(py, progress.as_ref(), |runtime| {
+            self.inner.compact(runtime).map(|report| report.to_json().to_string())
+        })
+    }
+
+    fn vacuum(&self, py: Python<'_>) -> PyResult<String> {
+        guarded(py, || self.inner.vacuum().map(|report| report.to_json().to_string()))
+    }
+
+    fn expire(&self, py: Python<'_>, before: &str) -> PyResult<String> {
+        detached(py, None, |runtime| {
+            let before: Day = before.parse()?;
+            Ok::<_, Error>(self.inner.expire(before, runtime)?.to_json().to_string())
+        })
+    }
+
+    #[pyo3(signature = (day, model=None))]
+    fn materialize(&self, py: Python<'_>, day: &str, model: Option<&PyModel>) -> PyResult<String> {
+        let model = model.map(|model| &model.inner);
+        detached(py, None, |runtime| {
+            let day: Day = day.parse()?;
+            Ok::<_, Error>(self.inner.materialize(day, model, runtime)?.to_json().to_string())
+        })
+    }
+
+    #[pyo3(signature = (day, model=None))]
+    fn drop_day(&self, py: Python<'_>, day: &str, model: Option<&PyModel>) -> PyResult<u64> {
+        let model = model.map(|model| &model.inner);
+        guarded(py, || {
+            let day: Day = day.parse()?;
+            Ok::<_, Error>(self.inner.drop_day(day, model)?)
+        })
+    }
+
+    fn kept_days(&self) -> Vec<(String, String, bool)> {
+        let days = self.inner.kept_days().into_iter();
+        days.map(|kept| (kept.day.to_string(), kept.model, kept.whole)).collect()
+    }
+
+    fn as_of_commit(&self, py: Python<'_>, seq: u64) -> PyResult<Self> {
+        let inner = guarded(py, || self.inner.as_of_commit(seq))?;
+        Ok(PyDataBank { inner })
+    }
+
+    fn refresh(&self, py: Python<'_>) -> PyResult<u64> {
+        guarded(py, || self.inner.refresh())
+    }
+
+    fn save_audience(&self, py: Python<'_>, name: &str, audience: &PyAudience, note: &str) -> PyResult<String> {
+        guarded(py, || {
+            let saved = self.inner.save_audience(name, &audience.inner, note);
+            saved.map(|saved| saved.to_json().to_string())
+        })
+    }
+
+    #[pyo3(signature = (name, version=None))]
+    fn audience(&self, py: Python<'_>, name: &str, version: Option<u32>) -> PyResult<PyAudience> {
+        guarded(py, || self.inner.audience(name, version)).map(PyAudience::new)
+    }
+
+    fn audiences(&self) -> String {
+        json(self.inner.audiences().iter().map(|audience| audience.to_json()))
+    }
+
+    fn drop_audience(&self, py: Python<'_>, name: &str) -> PyResult<u64> {
+        guarded(py, || self.inner.drop_audience(name))
+    }
+
+    fn commits(&self) -> String {
+        json(self.inner.commits())
+    }
+
+    fn info(&self) -> String {
+        self.inner.info().to_string()
+    }
+
+    fn verify(&self, py: Python<'_>) -> PyResult<String> {
+        detached(py, None, |runtime| {
+            self.inner.verify(runtime).map(|report| report.to_json().to_string())
+        })
+    }
+
+    fn backup(&self, py: Python<'_>, path: PathBuf) -> PyResult<u64> {
+        guarded(py, || self.inner.backup(&path))
+    }
+
+    fn close(&self, py: Python<'_>) -> PyResult<()> {
+        guarded(py, || {
+            self.inner.close();
+            Ok::<_, Error>(())
+        })
+    }
+
+    fn events(&self, py: Python<'_>) -> PyResult<PyEvents> {
+        let inner = guarded(py, || self.inner.events())?;
+        Ok(PyEvents { inner })
+    }
+
+    fn universe(&self, py: Python<'_>) -> PyResult<PyUniverse> {
+        guarded(py, || self.inner.consumers()).map(PyUniverse::new)
+    }
+
+    /// The mapping of columns that the bank was created with, as JSON.
+    fn source_schema(&self) -> String {
+        self.inner.source_schema().to_json().to_string()
+    }
+
+    /// The mapping of the bank's own columns, as JSON.
+    fn schema(&self) -> String {
+        Timelines::schema(&self.inner).to_json().to_string()
+    }
+
+    /// The stage model of kept days, as JSON.
+    fn model(&self) -> Option<String> {
+        self.inner.model().map(|model| model.to_json())
+    }
+
+    #[getter]
+    fn tz(&self) -> String {
+        self.inner.zone().name().to_owned()
+    }
+
+    #[getter]
+    fn commit(&self) -> u64 {
+        self.inner.commit_seq()
+    }
+
+    #[getter]
+    fn writes(&self) -> bool {
+        self.inner.is_writer()
+    }
+}
