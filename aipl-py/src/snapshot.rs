@@ -63,6 +63,11 @@ impl PySnapshot {
         Ok(scopes)
     }
 
+    /// The number of labels of all scopes.
+    fn label_count(&self, py: Python<'_>) -> PyResult<i64> {
+        guarded(py, || self.inner.label_count(None))
+    }
+
     fn universe(&self, py: Python<'_>) -> PyResult<PyUniverse> {
         guarded(py, || self.inner.universe()).map(PyUniverse::new)
     }

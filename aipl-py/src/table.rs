@@ -1,20 +1,26 @@
 //! Results as Arrow streams: tables in memory, and labels that are made while they are read.
 
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aipl_core::Error;
 use aipl_core::analyses::Snapshot;
+use aipl_core::source::SourceError;
 use aipl_core::timeline::ScopeValue;
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchIterator, RecordBatchReader, StructArray};
-use arrow::datatypes::{Field, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchIterator, RecordBatchReader, StringArray, StructArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::WriterProperties;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyList};
 use pyo3_arrow::error::PyArrowResult;
 use pyo3_arrow::ffi::{ArrayIterator, to_schema_pycapsule, to_stream_pycapsule};
 
-use crate::runtime::detached;
+use crate::runtime::{detached, guarded};
 use crate::values::append;
 
 type Reader = Box<dyn RecordBatchReader + Send>;
@@ -87,6 +93,25 @@ impl PyTable {
 
 #[pymethods]
 impl PyTable {
+    /// A table of text columns.
+    #[staticmethod]
+    fn of_texts(py: Python<'_>, columns: Vec<String>, rows: Vec<Vec<Option<String>>>) -> PyResult<Self> {
+        let column = |at: usize| -> ArrayRef {
+            let texts = rows.iter().map(|row| row.get(at).and_then(Option::as_deref));
+            Arc::new(StringArray::from_iter(texts))
+        };
+        let fields: Vec<Field> = columns.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
+        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), (0..columns.len()).map(column).collect());
+        let batch = batch.map_err(|error| crate::errors::exception(py, "ParameterError", &error.to_string()))?;
+        Ok(PyTable::of_batch(batch))
+    }
+
+    /// Writes the table as a Parquet file.
+    fn write_parquet(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
+        let reader = self.reader(py)?;
+        guarded(py, || write_parquet(reader, &path))
+    }
+
     #[pyo3(signature = (requested_schema=None))]
     fn __arrow_c_stream__<'py>(
         &self,
@@ -138,6 +163,23 @@ impl PyTable {
         }
         Ok(lists)
     }
+}
+
+fn write_parquet(reader: Reader, path: &Path) -> Result<(), SourceError> {
+    let failed = |problem: String| SourceError::Io {
+        path: path.display().to_string(),
+        problem,
+    };
+    let file = File::create(path).map_err(|error| failed(error.to_string()))?;
+    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
+    let mut writer =
+        ArrowWriter::try_new(file, reader.schema(), Some(properties.build())).map_err(|error| failed(error.to_string()))?;
+    for batch in reader {
+        let batch = batch.map_err(|error| failed(error.to_string()))?;
+        writer.write(&batch).map_err(|error| failed(error.to_string()))?;
+    }
+    let file = writer.into_inner().map_err(|error| failed(error.to_string()))?;
+    file.sync_all().map_err(|error| failed(error.to_string()))
 }
 
 /// A panic must not unwind into the foreign code that pulls a stream.

@@ -9,20 +9,24 @@ as audiences. Everything runs in this process; nothing is sent anywhere.
 """
 
 from aipl._audience import Audience, MatchReport, Universe
+from aipl._bank import DataBank
 from aipl._core import __version__
 from aipl._errors import (
     AiplError,
     AudienceError,
     ColumnNotFoundError,
     CorruptStoreError,
+    FormatVersionError,
     IdentityError,
     InternalError,
     ModelError,
+    NoSpaceError,
     ParameterError,
     RejectedRowsError,
     RejectedRowsWarning,
     SchemaError,
     SourceError,
+    StoreError,
     StoreLockedError,
     UniverseMismatchError,
 )
@@ -44,16 +48,19 @@ __all__ = [
     "AudienceError",
     "ColumnNotFoundError",
     "CorruptStoreError",
+    "DataBank",
     "EventLog",
     "EventSchema",
     "Events",
     "Flow",
+    "FormatVersionError",
     "IdType",
     "IdentityError",
     "IdentityMap",
     "InternalError",
     "MatchReport",
     "ModelError",
+    "NoSpaceError",
     "ParameterError",
     "RejectedRowsError",
     "RejectedRowsWarning",
@@ -62,6 +69,7 @@ __all__ = [
     "Snapshot",
     "SourceError",
     "StageModel",
+    "StoreError",
     "StoreLockedError",
     "Table",
     "Timeline",

@@ -12,6 +12,7 @@ from aipl._arguments import Id, count, identifier, text, type_error
 from aipl._errors import ParameterError
 
 if TYPE_CHECKING:
+    from aipl._bank import DataBank as _DataBank
     from aipl._flow import Flow as _Flow
     from aipl._log import EventLog as _EventLog
     from aipl._snapshot import Snapshot as _Snapshot
@@ -161,14 +162,14 @@ class Audience:
         self._universe = universe
 
     @staticmethod
-    def from_bytes(data: bytes, universe: Universe | _Snapshot | _Flow | _EventLog | Audience | None = None) -> Audience:
+    def from_bytes(data: bytes, universe: Universe | _Snapshot | _Flow | _EventLog | _DataBank | Audience | None = None) -> Audience:
         """Read what `to_bytes` wrote.
 
         Parameters
         ----------
         data : bytes
             The bytes.
-        universe : Universe, or Snapshot, Flow, EventLog or Audience, optional
+        universe : Universe, or Snapshot, Flow, EventLog, DataBank or Audience, optional
             Whose consumers are numbered. Without it the audience can be counted and combined, but not listed.
 
         Raises
@@ -193,18 +194,18 @@ class Audience:
     @overload
     @staticmethod
     def from_ids(
-        ids: Iterable[Id], universe: Universe | _Snapshot | _Flow | _EventLog | Audience, *, id_type: None = None
+        ids: Iterable[Id], universe: Universe | _Snapshot | _Flow | _EventLog | _DataBank | Audience, *, id_type: None = None
     ) -> Audience: ...
 
     @overload
     @staticmethod
     def from_ids(
-        ids: Iterable[Id | None], universe: Universe | _Snapshot | _Flow | _EventLog | Audience, *, id_type: str
+        ids: Iterable[Id | None], universe: Universe | _Snapshot | _Flow | _EventLog | _DataBank | Audience, *, id_type: str
     ) -> tuple[Audience, MatchReport]: ...
 
     @staticmethod
     def from_ids(
-        ids: Iterable[Id | None], universe: Universe | _Snapshot | _Flow | _EventLog | Audience, *, id_type: str | None = None
+        ids: Iterable[Id | None], universe: Universe | _Snapshot | _Flow | _EventLog | _DataBank | Audience, *, id_type: str | None = None
     ) -> Audience | tuple[Audience, MatchReport]:
         """The consumers of a universe that have these ids; ids that are not in it are left out.
 
@@ -212,7 +213,7 @@ class Audience:
         ----------
         ids : list of str or int
             Consumers' ids; with `id_type` the values of any id type, in whatever form they are written, and None for nothing.
-        universe : Universe, or Snapshot, Flow, EventLog or Audience
+        universe : Universe, or Snapshot, Flow, EventLog, DataBank or Audience
             Whose consumers.
         id_type : str, optional
             An id type of the identity map that the events were seen through. Then a `MatchReport` comes with the audience.
@@ -405,4 +406,4 @@ def _known(value: object) -> Universe:
     known = getattr(value, "universe", None)
     if isinstance(known, Universe):
         return known
-    raise type_error("universe", "a Universe, or a Snapshot, Flow, EventLog or Audience", value)
+    raise type_error("universe", "a Universe, or a Snapshot, Flow, EventLog, DataBank or Audience", value)

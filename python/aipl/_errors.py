@@ -7,14 +7,17 @@ __all__ = [
     "AudienceError",
     "ColumnNotFoundError",
     "CorruptStoreError",
+    "FormatVersionError",
     "IdentityError",
     "InternalError",
     "ModelError",
+    "NoSpaceError",
     "ParameterError",
     "RejectedRowsError",
     "RejectedRowsWarning",
     "SchemaError",
     "SourceError",
+    "StoreError",
     "StoreLockedError",
     "UniverseMismatchError",
 ]
@@ -64,12 +67,24 @@ class UniverseMismatchError(AiplError, ValueError):
     """Two audiences number different consumers and cannot be combined."""
 
 
-class StoreLockedError(AiplError, OSError):
-    """Another process writes to the store."""
+class StoreError(AiplError, OSError):
+    """A bank that cannot do what is asked: there is none, it was opened to read, it has the batch with other content, the events are expired."""
 
 
-class CorruptStoreError(AiplError, OSError):
-    """The files of a store contradict each other or are damaged."""
+class StoreLockedError(StoreError):
+    """Another handle writes to the bank."""
+
+
+class CorruptStoreError(StoreError):
+    """The files of a bank contradict each other or are damaged. The message names the file."""
+
+
+class NoSpaceError(StoreError):
+    """The disk is full. Nothing was changed, and the bank can still be read."""
+
+
+class FormatVersionError(StoreError):
+    """The bank was written by a later version of the library."""
 
 
 class InternalError(AiplError, RuntimeError):

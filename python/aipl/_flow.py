@@ -286,7 +286,7 @@ def flow(
 
     Parameters
     ----------
-    source : Events or EventLog
+    source : Events, EventLog or DataBank
         The events.
     model : StageModel
         The stages and their rules.

@@ -37,7 +37,7 @@ def trend(
 
     Parameters
     ----------
-    source : Events or EventLog
+    source : Events, EventLog or DataBank
         The events.
     model : StageModel
         The stages and their rules.
@@ -172,7 +172,7 @@ def timeline(
 
     Parameters
     ----------
-    source : Events or EventLog
+    source : Events, EventLog or DataBank
         The events. Lazy events are read whole; a log finds the consumer at once.
     consumer : str or int
         Whose.

@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from aipl import _core
 from aipl._arguments import Id, Scope, scope, scopes, text, type_error
 from aipl._audience import Audience
+from aipl._bank import DataBank
 from aipl._errors import ParameterError
 from aipl._events import Events
 from aipl._log import EventLog
 from aipl._model import StageModel
 
-Source = Events | EventLog
+Source = Events | EventLog | DataBank
 
 
 def source(value: object) -> Source:
-    if not isinstance(value, Events | EventLog):
-        raise type_error("source", "Events (of scan_parquet, scan_ipc, scan_csv or from_arrow) or an EventLog", value)
+    if not isinstance(value, Events | EventLog | DataBank):
+        raise type_error("source", "Events (of scan_parquet, scan_ipc, scan_csv or from_arrow), an EventLog or a DataBank", value)
     return value
 
 

@@ -42,8 +42,7 @@ class Snapshot:
         self._as_of = as_of
         self._report = report
         self._recipe: dict[str, Any] = json.loads(inner.recipe())
-        # One object for all audiences of this snapshot, so that a pickle of several carries it once.
-        self._universe = Universe(inner.universe)
+        self._universe: Universe | None = None
 
     def counts(self) -> Table:
         """Distinct consumers by scope and stage.
@@ -111,7 +110,7 @@ class Snapshot:
         ['u5']
         """
         inner = self._inner.audience(check.scope("scope", scope), check.text("stage", stage))
-        return Audience(inner, self._universe)
+        return Audience(inner, self.universe)
 
     @property
     def scopes(self) -> list[Any]:
@@ -123,7 +122,10 @@ class Snapshot:
 
     @property
     def universe(self) -> Universe:
-        """The consumers that were seen: those with an event or state that could still count on the day."""
+        """The consumers that were seen: those with an event or state that could still count on the day; of a bank, all of it."""
+        if self._universe is None:
+            # One object for all audiences of this snapshot, so that a pickle of several carries it once.
+            self._universe = Universe(self._inner.universe())
         return self._universe
 
     @property
@@ -147,7 +149,7 @@ class Snapshot:
         return self._recipe
 
     def _summary(self) -> str:
-        scopes, labels = len(self._inner.scopes), len(self._inner.labels())
+        scopes, labels = len(self._inner.scopes), self._inner.label_count()
         noun = "scope" if scopes == 1 else "scopes"
         people = "consumer in a stage" if labels == 1 else "consumers in a stage"
         # A consumer can be in a stage of several scopes.
@@ -173,8 +175,8 @@ def snapshot(
 
     Parameters
     ----------
-    source : Events or EventLog
-        The events; lazy ones are read once.
+    source : Events, EventLog or DataBank
+        The events; lazy ones are read once. A bank that keeps the day (`DataBank.materialize`) reads no event.
     model : StageModel
         The stages and their rules.
     as_of : datetime.date or "YYYY-MM-DD"

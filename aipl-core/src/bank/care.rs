@@ -173,7 +173,12 @@ impl DataBank {
         let mut orphans = 0;
         for folder in ["segments", "ids", "bitmaps", "links", "tmp"] {
             let folder = self.path().join(folder);
-            for entry in fs::read_dir(&folder).map_err(|error| BankError::io(&folder, &error))? {
+            let entries = match fs::read_dir(&folder) {
+                // Tools that copy trees may leave empty folders behind.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                entries => entries.map_err(|error| BankError::io(&folder, &error))?,
+            };
+            for entry in entries {
                 let entry = entry.map_err(|error| BankError::io(&folder, &error))?;
                 orphans += u64::from(entry.file_name().to_str().is_none_or(|name| !named.contains(name)));
             }

@@ -202,7 +202,14 @@ impl DataBank {
             catalog::read(path)?;
         }
         match mode {
-            Mode::Write { timeout } => Self::with_lock(path, Some(WriterLock::take(path, timeout)?), None),
+            Mode::Write { timeout } => {
+                let lock = WriterLock::take(path, timeout)?;
+                // Tools that copy trees may leave empty folders behind.
+                for folder in FOLDERS.map(|folder| path.join(folder)) {
+                    make_directory(&folder).map_err(|error| BankError::io(&folder, &error))?;
+                }
+                Self::with_lock(path, Some(lock), None)
+            }
             Mode::Read => Self::with_lock(path, None, Lease::take(path)),
         }
     }

@@ -1,0 +1,474 @@
+"""The durable data bank of a brand."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from aipl import _core
+from aipl._arguments import choice, count, day, text, type_error
+from aipl._audience import Audience, Universe
+from aipl._errors import ParameterError
+from aipl._events import Events, Progress, checked_progress, from_arrow, scan_csv, scan_ipc, scan_parquet
+from aipl._model import StageModel
+from aipl._schema import EventSchema
+
+__all__ = ["DataBank"]
+
+Path = str | os.PathLike[str]
+
+_GIB = 1 << 30
+
+
+class DataBank:
+    """The durable data bank of a brand: a directory that grows by batches and answers every question at once.
+
+    Made by `DataBank.create` and `DataBank.open`. Every function that takes events takes a bank. Batches go in whole or not at all,
+    once each; whatever happens to the process, a batch that was acknowledged is there. Consumers keep their numbers for ever, so all
+    audiences of a bank combine, also those of different days.
+
+    One handle at a time can write, any number can read, in any process; a handle that reads sees the state that it opened until
+    `refresh`. A handle does not survive a fork: open the bank again in the child. Close a handle, or use it in a `with` statement, to let
+    the next writer in.
+
+    Notes
+    -----
+    Definition: the docs page "DataBank". The files are Parquet, Roaring bitmaps and a SQLite catalog, which other tools can read; their
+    format is written down in `FORMAT.md` of the Rust crate. The name is that of Alibaba's product; the store is ours.
+
+    Examples
+    --------
+    >>> bank = aipl.DataBank.create(folder / "bank", schema, tz="Asia/Shanghai", model=model)
+    >>> bank.ingest(events, batch_id="2024-06-30")["rows_added"]
+    6
+    >>> bank
+    DataBank('.../bank', rw: 6 events, 5 consumers, 1 batch, 2024-01-05 to 2024-06-29)
+    >>> aipl.snapshot(bank, model, as_of="2024-06-30").counts().to_pydict()["consumers"]
+    [1, 1, 2, 1]
+    >>> bank.close()
+    """
+
+    __slots__ = ("_inner", "_universe")
+
+    def __init__(self, inner: _core.DataBank) -> None:
+        if not isinstance(inner, _core.DataBank):
+            raise TypeError("open a DataBank by DataBank.open or DataBank.create")
+        self._inner = inner
+        self._universe: tuple[int, Universe] | None = None
+
+    @staticmethod
+    def create(path: Path, schema: EventSchema, *, tz: str, model: StageModel | None = None) -> DataBank:
+        """Make a bank in a directory that is new or empty, and open it to write.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The directory. Only its owner can read it.
+        schema : EventSchema
+            How the columns of the bank's sources are mostly called. The fields that it maps are those that the bank keeps.
+        tz : str
+            The time zone of calendar days.
+        model : StageModel, optional
+            The model of `materialize`.
+
+        Raises
+        ------
+        StoreError
+            If there is something at the path.
+        SchemaError, ParameterError
+            If the zone is unknown, or the model does not fit the schema.
+
+        Examples
+        --------
+        >>> with aipl.DataBank.create(folder / "bank", schema, tz="Asia/Shanghai") as bank:
+        ...     bank.info()["rows"]
+        0
+        """
+        if not isinstance(schema, EventSchema):
+            raise type_error("schema", "an EventSchema", schema)
+        inner = _core.DataBank.create(_path(path), schema._inner, text("tz", tz), _model(model))
+        return DataBank(inner)
+
+    @staticmethod
+    def open(path: Path, mode: str = "r", *, timeout: float = 0) -> DataBank:
+        """Open a bank. Its catalog is proven before anything is said of it; no repair is ever needed.
+
+        Parameters
+        ----------
+        path : str or os.PathLike
+            The directory.
+        mode : {"r", "rw"}
+            To ask only, or to write as well.
+        timeout : float
+            Seconds to wait for another writer to finish.
+
+        Raises
+        ------
+        StoreError
+            If there is no bank.
+        StoreLockedError
+            If another handle writes, with mode `"rw"`; the message says which process and since when.
+        CorruptStoreError, FormatVersionError
+            If the catalog is damaged, or of a later version of the library.
+
+        Examples
+        --------
+        >>> aipl.DataBank.create(folder / "bank", schema, tz="Asia/Shanghai").close()
+        >>> aipl.DataBank.open(folder / "bank")
+        DataBank('.../bank', r: 0 events, 0 consumers, 0 batches)
+        """
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+            raise type_error("timeout", "a number of seconds", timeout)
+        if not timeout >= 0:
+            raise ParameterError(f"timeout: {timeout!r} is not ≥ 0 seconds")
+        return DataBank(_core.DataBank.open(_path(path), choice("mode", mode, ("r", "rw")), float(timeout)))
+
+    def ingest(
+        self,
+        events: Any,
+        *,
+        batch_id: str,
+        memory_limit: int = _GIB,
+        compact: bool = True,
+        progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        """Take in a batch of events: all of it or nothing.
+
+        A batch that the bank has already, with the same content, is left as it is (`replayed`), so a job that failed half-way is simply
+        run again. Late events and backfills are welcome. Where the schema maps `event_id`, copies of events that the bank holds are left
+        out.
+
+        Parameters
+        ----------
+        events : Events, path, list of paths, or Arrow table
+            Paths (Parquet, `.csv`, `.tsv`, `.arrow`, `.feather`) and tables are read with the schema and zone of the bank.
+        batch_id : str
+            Names the batch for ever, such as the day that it is of; 1 to 256 bytes.
+        memory_limit : int
+            About how many bytes the batch may take in memory, at least 64 MiB; more of it is sorted in parts on disk first.
+        compact : bool
+            Whether small segments are merged once there are sixteen of a size.
+        progress : callable, optional
+            As of `snapshot`.
+
+        Returns
+        -------
+        dict
+            `batch_id`, `commit`, `replayed`; rows: `rows_read` = `rows_added` + `rows_rejected` + `rows_ignored` + `rows_duplicate` +
+            `rows_expired`; `new_consumers`; `rejected` by reason with `examples`; `notes`; `dropped_days` (kept days that the batch
+            changes); `segments_compacted`; `bytes` written; `parts_spilled`; `seconds` and `compaction_seconds`.
+
+        Raises
+        ------
+        StoreError
+            If the bank has the batch with other content, or was opened to read.
+        SchemaError
+            If the events do not fit: a field that the bank does not keep, identifiers of another type, another zone.
+        NoSpaceError
+            If the disk is full; nothing is changed then.
+        RejectedRowsError
+            If the events say `on_error="raise"` and a row is rejected; nothing is changed then.
+
+        Examples
+        --------
+        >>> bank = aipl.DataBank.create(folder / "bank", schema, tz="Asia/Shanghai")
+        >>> bank.ingest(table, batch_id="june")["rows_added"], bank.ingest(table, batch_id="june")["replayed"]
+        (6, True)
+        >>> bank.ingest(table.slice(1), batch_id="june")
+        Traceback (most recent call last):
+            ...
+        aipl.StoreError: batch_id: the bank has batch "june" with other content (6 rows then, 5 now); ...
+        """
+        if not isinstance(events, Events):
+            events = self._opened(events)
+        limit = count("memory_limit", memory_limit)
+        report = self._inner.ingest(
+            events._inner, text("batch_id", batch_id), limit, bool(compact), checked_progress(progress)
+        )
+        told: dict[str, Any] = json.loads(report)
+        return told
+
+    def _opened(self, events: object) -> Events:
+        schema, tz = self.source_schema, self.tz
+        listed = list(events) if isinstance(events, Sequence) and not isinstance(events, str) else [events]
+        if not listed or not all(isinstance(item, str | os.PathLike) for item in listed):
+            return from_arrow(events, schema, tz=tz)
+        ending = os.path.splitext(os.fspath(listed[0]))[1].lower()
+        if ending in (".csv", ".tsv", ".txt"):
+            return scan_csv(listed, schema, tz=tz, delimiter="\t" if ending == ".tsv" else ",")
+        scan = scan_ipc if ending in (".arrow", ".ipc", ".feather", ".arrows") else scan_parquet
+        return scan(listed, schema, tz=tz)
+
+    def compact(self, *, progress: Progress | None = None) -> dict[str, Any]:
+        """Merge all segments, so that questions read fewer files. Readers go on reading the old files until `vacuum` removes them.
+
+        Returns
+        -------
+        dict
+            `segments` merged `into` so many, `rows`, `bytes_before`, `bytes_after`, `seconds`.
+        """
+        told: dict[str, Any] = json.loads(self._inner.compact(checked_progress(progress)))
+        return told
+
+    def vacuum(self) -> dict[str, Any]:
+        """Remove files that neither the newest commit nor any open reader needs. Earlier commits can be read until then.
+
+        Returns
+        -------
+        dict
+            `files` removed, their `bytes`, and how many were `kept_for_readers`.
+        """
+        told: dict[str, Any] = json.loads(self._inner.vacuum())
+        return told
+
+    def expire(self, *, before: datetime.date | str) -> dict[str, Any]:
+        """Remove the events before a day for ever.
+
+        Days that were materialized stay answerable. Other questions whose rules look further back than `before` are refused with a
+        `StoreError` from then on, rather than answered from half of the events. Batches that come later have their rows of
+        expired days left out and counted.
+
+        Examples
+        --------
+        >>> bank = aipl.DataBank.create(folder / "bank", schema, tz="Asia/Shanghai", model=model)
+        >>> _ = bank.ingest(events, batch_id="june"), bank.materialize("2024-06-30")
+        >>> bank.expire(before="2024-06-01")["rows"]
+        2
+        >>> aipl.snapshot(bank, model, as_of="2024-06-30").counts().to_pydict()["consumers"]
+        [1, 1, 2, 1]
+        >>> aipl.snapshot(bank, model, as_of="2024-06-29")
+        Traceback (most recent call last):
+            ...
+        aipl.StoreError: events before 2024-06-01 are expired and the question needs them from ...
+        """
+        told: dict[str, Any] = json.loads(self._inner.expire(day("before", before)))
+        return told
+
+    def materialize(self, as_of: datetime.date | str, *, model: StageModel | None = None) -> dict[str, Any]:
+        """Keep the stages of a day as sets: snapshots, daily trends and flows of it read no event, even when those are expired.
+
+        A later batch with events on or before the day drops it again. The model is the bank's own unless another is named; a kept day
+        answers questions with an equal model only.
+
+        Returns
+        -------
+        dict
+            `day`, `model`, `commit`, `scopes`, `consumers` (in a stage, counted once a scope), `bytes`, `replayed` (it was kept
+            already).
+
+        Examples
+        --------
+        >>> bank = aipl.DataBank.create(folder / "bank", schema, tz="Asia/Shanghai", model=model)
+        >>> _ = bank.ingest(events, batch_id="june")
+        >>> bank.materialize("2024-06-30")["consumers"], bank.kept_days()
+        (5, [{'day': datetime.date(2024, 6, 30), 'model': 'databank', 'whole': True}])
+        """
+        told: dict[str, Any] = json.loads(self._inner.materialize(day("as_of", as_of), _model(model)))
+        return told
+
+    def drop_day(self, as_of: datetime.date | str, *, model: StageModel | None = None) -> None:
+        """Drop a kept day."""
+        self._inner.drop_day(day("as_of", as_of), _model(model))
+
+    def kept_days(self) -> list[dict[str, Any]]:
+        """The days that are kept, in order: `day`, `model`, and `whole`, whether a flow from it can tell new from returning consumers."""
+        return [
+            {"day": datetime.date.fromisoformat(kept), "model": model, "whole": whole}
+            for kept, model, whole in self._inner.kept_days()
+        ]
+
+    def as_of_commit(self, seq: int) -> DataBank:
+        """The bank as it was after a commit, to ask only.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such commit.
+        StoreError
+            If `vacuum` has removed its files.
+
+        Examples
+        --------
+        >>> bank = aipl.DataBank.create(folder / "bank", schema, tz="Asia/Shanghai")
+        >>> first = bank.ingest(table.slice(0, 4), batch_id="a")["commit"]
+        >>> _ = bank.ingest(table.slice(4), batch_id="b")
+        >>> bank.as_of_commit(first).info()["rows"], bank.info()["rows"]
+        (4, 6)
+        """
+        return DataBank(self._inner.as_of_commit(count("seq", seq, 1)))
+
+    def commits(self) -> list[dict[str, Any]]:
+        """What was committed, in order: `commit`, `at`, `kind`, `batch_id`, `rows_added`, `files_added`, `files_removed`."""
+        told: list[dict[str, Any]] = json.loads(self._inner.commits())
+        return told
+
+    def refresh(self) -> int:
+        """Move a handle that reads to the newest commit, and give its number."""
+        return self._inner.refresh()
+
+    def save_audience(self, name: str, audience: Audience, *, note: str = "") -> dict[str, Any]:
+        """Keep an audience of this bank under a name, as a new version of it.
+
+        Returns
+        -------
+        dict
+            `name`, `version`, `size`, `note`, `made` (how the audience was made) and `of_commit`.
+
+        Raises
+        ------
+        ParameterError
+            If the audience was made from something else; bring its identifiers by `Audience.from_ids(ids, bank)`.
+
+        Examples
+        --------
+        >>> bank = aipl.DataBank.create(folder / "bank", schema, tz="Asia/Shanghai")
+        >>> _ = bank.ingest(events, batch_id="june")
+        >>> loyal = aipl.snapshot(bank, model, as_of="2024-06-30").audience("acme", "L")
+        >>> bank.save_audience("loyal", loyal, note="for the anniversary")["version"]
+        1
+        >>> bank.audience("loyal").ids(), [saved["made"] for saved in bank.audiences()]
+        (['u5'], ['acme L on 2024-06-30 (databank)'])
+        """
+        if not isinstance(audience, Audience):
+            raise type_error("audience", "an Audience", audience)
+        told: dict[str, Any] = json.loads(self._inner.save_audience(text("name", name), audience._inner, text("note", note)))
+        return told
+
+    def audience(self, name: str, version: int | None = None) -> Audience:
+        """A saved audience: its newest version, or the one that is named.
+
+        Raises
+        ------
+        ParameterError
+            If there is none; the message names the nearest, or the versions.
+        """
+        wanted = None if version is None else count("version", version, 1)
+        return Audience(self._inner.audience(text("name", name), wanted), self.universe)
+
+    def audiences(self) -> list[dict[str, Any]]:
+        """Every version of every saved audience: `name`, `version`, `size`, `note`, `made`, `of_commit`."""
+        told: list[dict[str, Any]] = json.loads(self._inner.audiences())
+        return told
+
+    def drop_audience(self, name: str) -> None:
+        """Take all versions of an audience off the list."""
+        self._inner.drop_audience(text("name", name))
+
+    def events(self) -> Events:
+        """The bank's events as lazy events, in columns that bear the names of their fields; for identity maps, exports and checks."""
+        columns = json.loads(self._inner.schema())
+        return Events(self._inner.events(), _schema_of(columns), "reject")
+
+    def info(self) -> dict[str, Any]:
+        """What the bank holds, as plain data: rows, consumers, batches, days, files and bytes, kept days, audiences."""
+        told: dict[str, Any] = json.loads(self._inner.info())
+        return told
+
+    def verify(self) -> dict[str, Any]:
+        """Read every byte and check it: the catalog and the chain of its commits, all checksums, and that events, consumers and sets fit.
+
+        Returns
+        -------
+        dict
+            How much was looked at: `commits`, `files`, `bytes`, `rows`, `sets`; and `orphans`, files that no commit names.
+
+        Raises
+        ------
+        CorruptStoreError
+            Naming the first file that is damaged.
+        """
+        told: dict[str, Any] = json.loads(self._inner.verify())
+        return told
+
+    def backup(self, path: Path) -> int:
+        """Copy the newest state into a directory that is new or empty, checked; gives the bytes. Safe beside a writer."""
+        return self._inner.backup(_path(path))
+
+    def close(self) -> None:
+        """Let the next writer in. Answers that were given stay good."""
+        self._inner.close()
+
+    def __enter__(self) -> DataBank:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def source_schema(self) -> EventSchema:
+        """The mapping of columns that the bank was created with."""
+        return _schema_of(json.loads(self._inner.source_schema()))
+
+    @property
+    def schema(self) -> EventSchema:
+        """The fields as the bank keeps them, each in a column of its own name."""
+        return _schema_of(json.loads(self._inner.schema()))
+
+    @property
+    def model(self) -> StageModel | None:
+        """The model of `materialize`."""
+        model = self._inner.model()
+        return None if model is None else StageModel.from_json(model)
+
+    @property
+    def tz(self) -> str:
+        """The time zone of calendar days."""
+        return self._inner.tz
+
+    @property
+    def commit(self) -> int:
+        """The number of the commit that this handle sees."""
+        return self._inner.commit
+
+    @property
+    def universe(self) -> Universe:
+        """Every consumer of the bank, with lasting numbers."""
+        if self._universe is None or self._universe[0] != self.commit:
+            self._universe = (self.commit, Universe(self._inner.universe()))
+        return self._universe[1]
+
+    def __repr__(self) -> str:
+        info = self.info()
+
+        def counted(name: str, number: int, plural: str) -> str:
+            return f"{number:,} {name if number == 1 else plural}"
+
+        parts = [
+            counted("event", info["rows"], "events"),
+            counted("consumer", info["consumers"], "consumers"),
+            counted("batch", info["batches"], "batches"),
+        ]
+        if info["first_day"]:
+            parts.append(f"{info['first_day']} to {info['last_day']}")
+        return f"DataBank({info['path']!r}, {info['mode']}: {', '.join(parts)})"
+
+
+def _path(path: object) -> str:
+    if not isinstance(path, str | os.PathLike):
+        raise type_error("path", "a str or an os.PathLike", path)
+    named = os.path.expanduser(os.fspath(path))
+    if not isinstance(named, str) or not named:
+        raise ParameterError("path: it is empty, or no text")
+    return text("path", named)
+
+
+def _model(model: object) -> _core.StageModel | None:
+    if model is None:
+        return None
+    if not isinstance(model, StageModel):
+        hint = f"; use StageModel.preset({model!r})" if isinstance(model, str) else ""
+        raise TypeError(f"model: a StageModel is needed, not {type(model).__name__}{hint}")
+    return model._inner
+
+
+def _schema_of(data: dict[str, Any]) -> EventSchema:
+    more = {name: data[name] for name in ("behaviors", "time_unit") if data[name] is not None}
+    if data["own_behaviors"]:
+        more["own_behaviors"] = data["own_behaviors"]
+    if data["attributes"]:
+        more["attributes"] = data["attributes"]
+    return EventSchema(**data["columns"], **more)
