@@ -75,11 +75,19 @@ fn refused(bank: &Path, error: &rusqlite::Error) -> BankError {
             needed: 0,
             free: super::files::free_bytes(bank).unwrap_or(0),
         },
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => BankError::corrupt(CATALOG, error.to_string()),
-        _ => BankError::Io {
+        Some(
+            ErrorCode::CannotOpen
+            | ErrorCode::SystemIoFailure
+            | ErrorCode::PermissionDenied
+            | ErrorCode::ReadOnly
+            | ErrorCode::OutOfMemory
+            | ErrorCode::FileLockingProtocolFailed,
+        ) => BankError::Io {
             path: path.display().to_string(),
             problem: error.to_string(),
         },
+        // The statements are always the same, so what else goes wrong lies in the file.
+        _ => BankError::corrupt(CATALOG, error.to_string()),
     }
 }
 
@@ -171,7 +179,9 @@ fn read_all(bank: &Path, connection: &mut Connection) -> std::result::Result<Con
         return Err(BankError::corrupt(CATALOG, "there is no commit").into());
     }
     if let Some(sum) = sum {
-        check_sum(&sum, contents.commits.len() as u64, &connection.serialize("main")?)?;
+        // SQLite passes over what lies behind its last page.
+        let length = fs::metadata(bank.join(CATALOG)).map_err(|error| BankError::io(bank, &error))?.len();
+        check_sum(&sum, contents.commits.len() as u64, length, &connection.serialize("main")?)?;
     }
     Ok(contents)
 }
@@ -340,14 +350,14 @@ fn read_sum(bank: &Path) -> Result<Option<(u64, u64, u128)>> {
     }
 }
 
-fn check_sum(&(seq, length, hash): &(u64, u64, u128), newest: u64, bytes: &[u8]) -> Result<()> {
+fn check_sum(&(seq, length, hash): &(u64, u64, u128), newest: u64, found: u64, bytes: &[u8]) -> Result<()> {
     if seq > newest {
         return Err(BankError::corrupt(
             CATALOG,
             format!("it ends with commit {newest}, and commit {seq} was there: commits are lost"),
         ));
     }
-    if seq == newest && (length != bytes.len() as u64 || hash != xxh3_128(bytes)) {
+    if seq == newest && (length != found || length != bytes.len() as u64 || hash != xxh3_128(bytes)) {
         return Err(BankError::corrupt(CATALOG, "its checksum does not agree"));
     }
     Ok(())
