@@ -20,7 +20,10 @@ const COUNT: &str = "AIPL_TEST_COUNT";
 
 /// How many kills; more before a release.
 fn kills() -> u64 {
-    std::env::var("AIPL_TEST_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(100)
+    std::env::var("AIPL_TEST_KILLS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(100)
 }
 
 /// Starts this program again, to write to a bank.
@@ -40,7 +43,9 @@ fn command(path: &Path, from: u64, count: u64) -> Command {
 fn acknowledged(child: &mut Child) -> Vec<u64> {
     let output = child.stdout.take().expect("piped");
     let lines = BufReader::new(output).lines().map_while(Result::ok);
-    lines.filter_map(|line| line.rsplit("ack ").next().filter(|_| line.contains("ack "))?.parse().ok()).collect()
+    lines
+        .filter_map(|line| line.rsplit("ack ").next().filter(|_| line.contains("ack "))?.parse().ok())
+        .collect()
 }
 
 /// The child: takes in batches, merges, keeps a day, cleans up, and says what is done.
@@ -69,7 +74,9 @@ fn child_that_writes() {
 
 /// Numbers that repeat.
 fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
     *state >> 33
 }
 
@@ -89,7 +96,10 @@ fn no_kill_loses_or_doubles_a_batch() {
         let bank = DataBank::open(&path, Mode::WRITE).expect("opens without repair, and the lock is free");
         assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
         let held = batches(&bank);
-        assert!(acknowledged.iter().all(|batch| held.contains_key(batch)), "{acknowledged:?} of {held:?}");
+        assert!(
+            acknowledged.iter().all(|batch| held.contains_key(batch)),
+            "{acknowledged:?} of {held:?}"
+        );
         acknowledged_all.extend(acknowledged);
         // A job that does not know how far it came sends its batch again.
         next = acknowledged_all.iter().max().map_or(next, |last| last + 1);
@@ -100,7 +110,11 @@ fn no_kill_loses_or_doubles_a_batch() {
     }
     let bank = writer(&path);
     check_whole(&bank);
-    assert!(acknowledged_all.len() > 20, "{} batches were taken in between", acknowledged_all.len());
+    assert!(
+        acknowledged_all.len() > 20,
+        "{} batches were taken in between",
+        acknowledged_all.len()
+    );
     bank.vacuum().expect("cleans");
     assert_eq!(bank.verify(&Runtime::default()).expect("whole").orphans, 0);
 }
@@ -125,7 +139,14 @@ fn a_fault_at_any_system_call_of_a_commit_leaves_the_bank_whole() {
     drop(bank);
     let every = std::env::var("AIPL_TEST_EXHAUSTIVE").is_ok();
     let faults = ["error=EIO", "error=ENOSPC", "signal=KILL"];
-    let calls = ["fsync,fdatasync", "pwrite64", "write", "link,linkat", "rename,renameat,renameat2", "unlink,unlinkat"];
+    let calls = [
+        "fsync,fdatasync",
+        "pwrite64",
+        "write",
+        "link,linkat",
+        "rename,renameat,renameat2",
+        "unlink,unlinkat",
+    ];
     let (mut batch, mut tried, mut in_vain) = (1u64, 0u32, 0u32);
     for (calls, fault) in calls.iter().flat_map(|calls| faults.map(|fault| (*calls, fault))) {
         // Every call of a commit, or every third of them.
@@ -135,14 +156,20 @@ fn a_fault_at_any_system_call_of_a_commit_leaves_the_bank_whole() {
                 let own = command(&path, batch, 1);
                 let mut traced = Command::new("strace");
                 traced.args(["-f", "-qq", "-o", "/dev/null", "-e"]);
-                traced.arg(format!("inject={calls}:{fault}:when={at}{until}")).arg(own.get_program()).args(own.get_args());
+                traced
+                    .arg(format!("inject={calls}:{fault}:when={at}{until}"))
+                    .arg(own.get_program())
+                    .args(own.get_args());
                 traced.envs(own.get_envs().filter_map(|(name, value)| Some((name, value?))));
                 let mut child = traced.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("starts");
                 let acknowledged = acknowledged(&mut child);
                 child.wait().expect("ends");
                 let bank = DataBank::open(&path, Mode::WRITE).expect("opens without repair");
                 let held = batches(&bank);
-                assert!(acknowledged.iter().all(|done| held.contains_key(done)), "{calls} {fault} at {at}{until}");
+                assert!(
+                    acknowledged.iter().all(|done| held.contains_key(done)),
+                    "{calls} {fault} at {at}{until}"
+                );
                 assert_eq!(bank.info()["rows"], held.values().sum::<u64>(), "{calls} {fault} at {at}{until}");
                 tried += 1;
                 in_vain += u32::from(held.contains_key(&batch));
@@ -164,7 +191,11 @@ fn a_full_disk_changes_nothing_and_room_heals_it() {
     let disk = folder.path().join("disk");
     std::fs::create_dir(&disk).expect("a folder");
     let mount = |options: &str| {
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&disk).stderr(Stdio::null()).status();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "tmpfs"])
+            .arg(&disk)
+            .stderr(Stdio::null())
+            .status();
         mounted.is_ok_and(|status| status.success())
     };
     if !mount("size=3m") {
@@ -202,14 +233,19 @@ fn one_writes_and_many_read() {
     let path = folder.path().join("bank");
     let bank = create(&path);
     let refused = DataBank::open(&path, Mode::WRITE).expect_err("is taken");
-    assert!(matches!(&refused, BankError::Locked { holder, .. } if holder.contains("process")), "{refused}");
+    assert!(
+        matches!(&refused, BankError::Locked { holder, .. } if holder.contains("process")),
+        "{refused}"
+    );
     let waited = Instant::now();
     let timeout = Duration::from_millis(200);
     assert!(DataBank::open(&path, Mode::Write { timeout }).is_err() && waited.elapsed() >= timeout);
     drop(bank);
 
     // Four processes write in turn; each waits for the lock.
-    let mut children: Vec<Child> = (0..4).map(|child| command(&path, child * 100, 12).spawn().expect("starts")).collect();
+    let mut children: Vec<Child> = (0..4)
+        .map(|child| command(&path, child * 100, 12).spawn().expect("starts"))
+        .collect();
     let mut acknowledged_all = Vec::new();
     let mut seen = 0;
     while children.iter_mut().any(|child| child.try_wait().expect("a child").is_none()) {

@@ -113,7 +113,9 @@ fn files_in_each_others_place_are_found() {
         let entries = fs::read_dir(path.join(name)).expect("a folder");
         entries.map(|entry| entry.expect("an entry").path()).collect()
     };
-    let [one, two] = &of_folder("segments")[..] else { panic!("two segments") };
+    let [one, two] = &of_folder("segments")[..] else {
+        panic!("two segments")
+    };
     let (first, second) = (fs::read(one).expect("reads"), fs::read(two).expect("reads"));
     fs::write(one, &second).expect("writes");
     check_found(&path, "a segment in the place of another", &runtime);

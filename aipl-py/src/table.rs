@@ -172,8 +172,7 @@ fn write_parquet(reader: Reader, path: &Path) -> Result<(), SourceError> {
     };
     let file = File::create(path).map_err(|error| failed(error.to_string()))?;
     let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
-    let mut writer =
-        ArrowWriter::try_new(file, reader.schema(), Some(properties.build())).map_err(|error| failed(error.to_string()))?;
+    let mut writer = ArrowWriter::try_new(file, reader.schema(), Some(properties.build())).map_err(|error| failed(error.to_string()))?;
     for batch in reader {
         let batch = batch.map_err(|error| failed(error.to_string()))?;
         writer.write(&batch).map_err(|error| failed(error.to_string()))?;

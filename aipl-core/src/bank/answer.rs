@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Date32Type, Field, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType, UInt32Type};
+use arrow::datatypes::{DataType, Date32Type, Field, Schema, SchemaRef, TimeUnit, UInt32Type};
 
 use crate::bank::columns::optional_fields;
 use crate::bank::error::BankError;
 use crate::bank::handle::DataBank;
-use crate::bank::merge::{decoder, is_given, primitive};
+use crate::bank::merge::{decoder, instants, is_given, primitive};
 use crate::bank::record::FileRecord;
 use crate::bank::rows::column_type;
 use crate::bank::segment::{Segment, UNIT_BUCKETS, UNITS};
 use crate::bank::state::State;
+use crate::base::day::MICROS_PER_DAY;
 use crate::base::{ConsumerIdx, Day, IdKind, IdValue, Zone};
-use crate::event::{BehaviorDecoder, EventSchema, Tally};
+use crate::event::{BehaviorCode, BehaviorDecoder, EventSchema, Tally};
 use crate::model::StageModel;
 use crate::source::select::{Selector, Survivors, select_batch};
 use crate::source::{Events, OnError, Piece, Plan, Request, Sink, Source, SourceError, StateTable};
@@ -160,20 +161,16 @@ impl Snapshot {
         BankError::corrupt(&**segment.file.name(), problem)
     }
 
-    /// The runs of one segment in a range of buckets.
-    fn segment_drafts(
+    /// What a question looks at in one segment's rows of some buckets.
+    fn read(
         &self,
-        segment: &Segment,
+        segment: &Arc<Segment>,
         buckets: std::ops::Range<usize>,
-        unit: usize,
         asked: &Asked<'_>,
         tally: &mut Tally,
-    ) -> Result<Vec<(usize, Draft)>, ScanError> {
-        let range = segment.range(buckets.clone());
+    ) -> Result<Read, BankError> {
+        let range = segment.range(buckets);
         let mut names: Vec<&str> = vec!["consumer_idx", "day", "behavior"];
-        if asked.needs_instants() {
-            names.push("time");
-        }
         names.extend(
             asked
                 .columns
@@ -185,42 +182,99 @@ impl Snapshot {
         let (batch, bytes) = segment.file.read(&names, range.clone())?;
         tally.bytes += bytes;
         let consumers = primitive::<UInt32Type>(segment, &batch, "consumer_idx")?;
-        let days = primitive::<Date32Type>(segment, &batch, "day")?;
-        let instants = if asked.needs_instants() {
-            primitive::<TimestampMicrosecondType>(segment, &batch, "time")?
-        } else {
-            &[]
-        };
         let behaviors = batch
             .column_by_name("behavior")
             .ok_or_else(|| Self::damaged(segment, "it has no behaviors"))?;
-        let mut codes = Vec::with_capacity(days.len());
+        let mut codes = Vec::with_capacity(batch.num_rows());
         self.decoder.decode(behaviors, &mut codes);
         let behaviors = self.decoder.vocabulary().len();
         if codes.iter().any(|&code| usize::from(code) >= behaviors) || consumers.iter().any(|&idx| !is_given(idx, &self.state.consumers)) {
-            return Err(Self::damaged(segment, "it has a behavior or a consumer that the bank does not know").into());
+            return Err(Self::damaged(
+                segment,
+                "it has a behavior or a consumer that the bank does not know",
+            ));
         }
-        let locals: Vec<u32> = consumers.iter().map(|&idx| ConsumerIdx(idx).local()).collect();
-        let mut drafts = Vec::new();
-        for bucket in buckets {
-            let own = segment.range(bucket..bucket + 1);
-            let (start, length) = ((own.start - range.start) as usize, (own.end - own.start) as usize);
-            if length == 0 {
-                continue;
-            }
-            let rows = start..start + length;
-            let column = |name: &str| batch.column_by_name(name).map(|column| column.slice(start, length));
-            let run = Run {
-                owners: Owners::Locals(&locals[rows.clone()]),
-                days: &days[rows.clone()],
-                instants: if instants.is_empty() { &[] } else { &instants[rows.clone()] },
-                codes: &codes[rows],
-                column: &column,
-            };
-            drafts.push((bucket - unit * UNIT_BUCKETS, asked.draft(&run, tally)?));
-        }
-        Ok(drafts)
+        Ok(Read {
+            locals: consumers.iter().map(|&idx| ConsumerIdx(idx).local()).collect(),
+            consumers: consumers.to_vec(),
+            days: primitive::<Date32Type>(segment, &batch, "day")?.to_vec(),
+            instants: Vec::new(),
+            codes,
+            batch,
+            range,
+            segment: segment.clone(),
+        })
     }
+}
+
+/// Rows of one segment, read for a question.
+struct Read {
+    segment: Arc<Segment>,
+    /// Places in the segment.
+    range: std::ops::Range<u64>,
+    batch: RecordBatch,
+    consumers: Vec<u32>,
+    locals: Vec<u32>,
+    days: Vec<i32>,
+    instants: Vec<i64>,
+    codes: Vec<BehaviorCode>,
+}
+
+impl Read {
+    /// The rows of one of the buckets, as far as they matter.
+    fn draft(&self, bucket: usize, asked: &Asked<'_>, tally: &mut Tally) -> Result<Option<Draft>, ScanError> {
+        let own = self.segment.range(bucket..bucket + 1);
+        let (start, length) = ((own.start - self.range.start) as usize, (own.end - own.start) as usize);
+        if length == 0 {
+            return Ok(None);
+        }
+        let rows = start..start + length;
+        let column = |name: &str| self.batch.column_by_name(name).map(|column| column.slice(start, length));
+        let run = Run {
+            owners: Owners::Locals(&self.locals[rows.clone()]),
+            days: &self.days[rows.clone()],
+            instants: if self.instants.is_empty() {
+                &[]
+            } else {
+                &self.instants[rows.clone()]
+            },
+            codes: &self.codes[rows],
+            column: &column,
+        };
+        Ok(Some(asked.draft(&run, tally)?))
+    }
+}
+
+/// Gives the rows that switch states their instants. Times are the largest column, and rows that switch are few: an exact instant is
+/// read only where another of the same consumer lies less than two days away; elsewhere any instant of the day orders them as well.
+fn read_instants(reads: &mut [Read], asked: &Asked<'_>, tally: &mut Tally) -> Result<(), BankError> {
+    let toggles = &asked.question.program.toggles;
+    let mut switches: Vec<(u32, i32, usize, usize)> = Vec::new();
+    for (place, read) in reads.iter_mut().enumerate() {
+        read.instants = read.days.iter().map(|&day| i64::from(day) * MICROS_PER_DAY).collect();
+        let rows = read
+            .codes
+            .iter()
+            .enumerate()
+            .filter(|(_, code)| toggles[usize::from(**code)].is_some());
+        switches.extend(rows.map(|(row, _)| (read.consumers[row], read.days[row], place, row)));
+    }
+    switches.sort_unstable();
+    let close = |left: &(u32, i32, usize, usize), right: &(u32, i32, usize, usize)| left.0 == right.0 && right.1 - left.1 < 2;
+    let mut wanted: Vec<Vec<usize>> = vec![Vec::new(); reads.len()];
+    for run in switches.chunk_by(close).filter(|run| run.len() > 1) {
+        run.iter().for_each(|&(_, _, place, row)| wanted[place].push(row));
+    }
+    for (read, mut rows) in reads.iter_mut().zip(wanted).filter(|(_, rows)| !rows.is_empty()) {
+        rows.sort_unstable();
+        let places: Vec<u64> = rows.iter().map(|&row| read.range.start + row as u64).collect();
+        let batch = read.segment.file.read_rows(&["time"], &places)?;
+        tally.bytes += 8 * rows.len() as u64;
+        for (row, instant) in rows.into_iter().zip(instants(&read.segment, &batch)?) {
+            read.instants[row] = instant;
+        }
+    }
+    Ok(())
 }
 
 /// A snapshot stands for its bank.
@@ -282,15 +336,23 @@ impl Ordered for Snapshot {
             asked.first_days.iter().min().copied().unwrap_or(i32::MAX),
             asked.question.last.number(),
         );
-        let mut drafts = Vec::new();
+        let mut reads = Vec::new();
         for segment in &self.segments {
             let (wanted, of_unit) = (segment.range(buckets.clone()), segment.range(all.clone()));
             let outside = !asked.question.places && (segment.days.1 < first || segment.days.0 > last);
             let read = if outside { 0 } else { wanted.end - wanted.start };
             tally.rows_skipped += of_unit.end - of_unit.start - read;
             if read > 0 {
-                drafts.extend(self.segment_drafts(segment, buckets.clone(), unit, asked, tally)?);
+                reads.push(self.read(segment, buckets.clone(), asked, tally)?);
             }
+        }
+        if asked.needs_instants() {
+            read_instants(&mut reads, asked, tally)?;
+        }
+        let mut drafts = Vec::new();
+        for (bucket, read) in buckets.flat_map(|bucket| reads.iter().map(move |read| (bucket, read))) {
+            let draft = read.draft(bucket, asked, tally)?;
+            drafts.extend(draft.map(|draft| (bucket - all.start, draft)));
         }
         Ok(drafts)
     }

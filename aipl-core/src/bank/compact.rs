@@ -19,9 +19,11 @@ use crate::timeline::Runtime;
 
 type Result<T> = std::result::Result<T, BankError>;
 
-/// So many segments of one size are merged into one of the next.
+/// So many segments of about one size are merged.
 const MANY: usize = 16;
-/// Segments of up to so many rows are of the smallest size.
+/// Segments are of about one size where the greatest has at most so many times the rows of the least.
+const ALIKE: u64 = 8;
+/// Segments below so many rows are all of the least size.
 const SMALL_ROWS: u64 = 1 << 16;
 /// A segment with more rows is not merged any more.
 const LARGE_ROWS: u64 = 1 << 28;
@@ -111,29 +113,17 @@ impl ExpireReport {
     }
 }
 
-/// The size of a segment, from 0: each is sixteen times the one before.
-fn tier(rows: u64) -> u32 {
-    (rows.max(1).div_ceil(SMALL_ROWS)).ilog2() / 4
-}
-
-/// Segments to merge with each other, each list in order of days.
+/// Segments to merge with each other.
 fn choose(state: &State, compaction: Compaction) -> Vec<Vec<FileRecord>> {
     let mut segments: Vec<FileRecord> = state.of_folder("segments").cloned().collect();
     segments.sort_by_key(|segment| segment.days);
     match compaction {
         Compaction::WhenMany => {
-            let top = segments.iter().map(|segment| tier(segment.rows)).max().unwrap_or(0);
-            let of_tier = |wanted: u32| {
-                segments
-                    .iter()
-                    .filter(move |segment| tier(segment.rows) == wanted)
-                    .cloned()
-                    .collect()
-            };
-            let lists = (0..=top).map(of_tier).filter(|list: &Vec<_>| list.len() >= MANY);
-            lists
-                .filter(|list| list.iter().map(|segment| segment.rows).sum::<u64>() <= LARGE_ROWS)
-                .collect()
+            segments.sort_by_key(|segment| segment.rows);
+            let alike = |list: &&[FileRecord]| list[MANY - 1].rows <= ALIKE * list[0].rows.max(SMALL_ROWS);
+            let all = |list: &[FileRecord]| list.iter().map(|segment| segment.rows).sum::<u64>();
+            let found = segments.windows(MANY).find(|list| alike(list) && all(list) <= LARGE_ROWS);
+            found.map(<[FileRecord]>::to_vec).into_iter().collect()
         }
         Compaction::All => {
             let mut lists: Vec<Vec<FileRecord>> = vec![Vec::new()];
@@ -348,16 +338,5 @@ impl DataBank {
             }
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_grow_by_sixteen() {
-        assert_eq!([tier(0), tier(1), tier(65_536), tier(65_536 * 15)], [0, 0, 0, 0]);
-        assert_eq!([tier(65_536 * 16), tier(65_536 * 256)], [1, 2]);
     }
 }

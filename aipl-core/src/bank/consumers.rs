@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt32Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt32Type};
@@ -16,6 +16,8 @@ use crate::bank::segment::{ParquetFile, arrow_fault, properties, write_fault};
 use crate::base::id::{BUCKETS, MAX_LOCAL};
 use crate::base::{ConsumerIdx, IdKind, IdValue};
 use crate::timeline::Universe;
+use crate::timeline::bucket::TooManyConsumers;
+use crate::timeline::scan::ScanError;
 use crate::timeline::universe::IdStore;
 
 type Result<T> = std::result::Result<T, BankError>;
@@ -101,39 +103,45 @@ pub(crate) fn read(files: &[(FileRecord, Arc<ParquetFile>)], id_kind: IdKind, co
     Ok(Universe::lasting(id_kind, stores, lineage))
 }
 
-/// Consumers of a batch that the bank does not know, with the numbers they get.
-#[derive(Debug, Default)]
+/// Consumers of a batch that the bank does not know, with the numbers they get. Buckets are numbered independently.
+#[derive(Debug)]
 pub(crate) struct Newcomers {
-    /// By bucket: identifiers in order of number, the first of which is the bank's count.
-    pub buckets: Vec<Vec<IdValue>>,
-    known: Vec<HashMap<IdValue, u32>>,
+    buckets: Vec<Mutex<BucketNewcomers>>,
+}
+
+#[derive(Debug, Default)]
+struct BucketNewcomers {
+    /// In order of number, the first of which is the bank's count.
+    ids: Vec<IdValue>,
+    known: HashMap<IdValue, u32>,
 }
 
 impl Newcomers {
     pub fn new() -> Self {
         Newcomers {
-            buckets: vec![Vec::new(); BUCKETS],
-            known: vec![HashMap::new(); BUCKETS],
+            buckets: std::iter::repeat_with(Mutex::default).take(BUCKETS).collect(),
         }
     }
 
+    fn bucket(&self, bucket: usize) -> MutexGuard<'_, BucketNewcomers> {
+        self.buckets[bucket].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The local number of each consumer of a bucket, in the order given; unknown ones get the next.
-    pub fn number(&mut self, bucket: usize, ids: &IdStore, universe: &Universe) -> Result<Vec<u32>> {
-        let (had, new, known) = (universe.bucket(bucket), &mut self.buckets[bucket], &mut self.known[bucket]);
+    pub fn number(&self, bucket: usize, ids: &IdStore, universe: &Universe) -> Result<Vec<u32>> {
+        let (had, mut own) = (universe.bucket(bucket), self.bucket(bucket));
         let mut numbers = Vec::with_capacity(ids.len());
         for place in 0..ids.len() {
             let id = ids.id(place);
-            let local = match had.find(&id).map(|local| local as u32).or_else(|| known.get(&id).copied()) {
+            let local = match had.find(&id).map(|local| local as u32).or_else(|| own.known.get(&id).copied()) {
                 Some(local) => local,
                 None => {
-                    let local = (had.len() + new.len()) as u32;
+                    let local = (had.len() + own.ids.len()) as u32;
                     if local >= MAX_LOCAL {
-                        return Err(BankError::from(crate::timeline::scan::ScanError::from(
-                            crate::timeline::bucket::TooManyConsumers,
-                        )));
+                        return Err(ScanError::from(TooManyConsumers).into());
                     }
-                    known.insert(id.clone(), local);
-                    new.push(id);
+                    own.known.insert(id.clone(), local);
+                    own.ids.push(id);
                     local
                 }
             };
@@ -144,47 +152,44 @@ impl Newcomers {
 
     /// Renumbers newcomers in order of key, whatever order they came in. Gives, by bucket, the final local number of each
     /// provisional one beyond the bank's count.
-    pub fn settle(&mut self, universe: &Universe) -> Vec<Vec<u32>> {
-        let settle = |(bucket, ids): (usize, &mut Vec<IdValue>)| {
-            let had = universe.bucket(bucket).len() as u32;
-            let mut order: Vec<(u64, IdValue, u32)> = ids.drain(..).zip(0..).map(|(id, place)| (id.key(), id, place)).collect();
+    pub fn settle(&self, universe: &Universe) -> Vec<Vec<u32>> {
+        let settle = |bucket: usize| {
+            let (had, mut own) = (universe.bucket(bucket).len() as u32, self.bucket(bucket));
+            let mut order: Vec<(u64, IdValue, u32)> = own.ids.drain(..).zip(0..).map(|(id, place)| (id.key(), id, place)).collect();
             order.sort();
             let mut finals = vec![0; order.len()];
             for ((_, id, place), local) in order.into_iter().zip(had..) {
                 finals[place as usize] = local;
-                ids.push(id);
+                own.ids.push(id);
             }
             finals
         };
-        self.known.iter_mut().for_each(HashMap::clear);
-        self.buckets.iter_mut().enumerate().map(settle).collect()
+        (0..BUCKETS).map(settle).collect()
     }
 
-    /// How many.
-    pub fn len(&self) -> usize {
-        self.buckets.iter().map(Vec::len).sum()
+    /// How many, by bucket.
+    pub fn counts(&self) -> Vec<u32> {
+        (0..BUCKETS).map(|bucket| self.bucket(bucket).ids.len() as u32).collect()
     }
 
     /// All with their numbers, in order.
     pub fn list(&self, universe: &Universe) -> Vec<(ConsumerIdx, IdValue)> {
-        let of_bucket = |(bucket, ids): (usize, &Vec<IdValue>)| {
+        let mut all = Vec::new();
+        for bucket in 0..BUCKETS {
             let had = universe.bucket(bucket).len() as u32;
-            let number = move |(id, local): (&IdValue, u32)| (ConsumerIdx::new(bucket, local), id.clone());
-            ids.iter().zip(had..).map(number).collect::<Vec<_>>()
-        };
-        self.buckets.iter().enumerate().flat_map(of_bucket).collect()
+            let number = |(id, local): (&IdValue, u32)| (ConsumerIdx::new(bucket, local), id.clone());
+            all.extend(self.bucket(bucket).ids.iter().zip(had..).map(number));
+        }
+        all
     }
 
     /// The consumers of the bank with these.
     pub fn join(&self, universe: &Universe, lineage: u128) -> Universe {
-        let store = |(bucket, ids): (usize, &Vec<IdValue>)| {
+        let store = |bucket: usize| {
             let mut store = universe.bucket(bucket).clone();
-            if !ids.is_empty() {
-                ids.iter().for_each(|id| store.push(id));
-                store.index();
-            }
+            store.append(&self.bucket(bucket).ids);
             store
         };
-        Universe::lasting(universe.id_kind(), self.buckets.iter().enumerate().map(store).collect(), lineage)
+        Universe::lasting(universe.id_kind(), (0..BUCKETS).map(store).collect(), lineage)
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parquet::file::reader::{ChunkReader, Length};
@@ -221,13 +222,20 @@ impl Published {
     }
 }
 
-/// A file of the bank, of which every block is checked as it is read.
+/// A file of the bank, of which every block is checked when it is first touched.
 #[derive(Debug, Clone)]
 pub(crate) struct CheckedFile {
     file: Arc<File>,
     name: Arc<str>,
     length: u64,
-    blocks: Arc<Vec<u64>>,
+    blocks: Arc<Vec<Block>>,
+}
+
+#[derive(Debug)]
+struct Block {
+    hash: u64,
+    /// Whether its bytes were found to have the hash.
+    checked: AtomicBool,
 }
 
 impl CheckedFile {
@@ -254,7 +262,11 @@ impl CheckedFile {
                 format!("the block hashes of {name} are damaged"),
             ));
         }
-        let blocks = blocks.as_chunks::<8>().0.iter().map(|hash| u64::from_le_bytes(*hash)).collect();
+        let block = |hash: &[u8; 8]| Block {
+            hash: u64::from_le_bytes(*hash),
+            checked: AtomicBool::new(false),
+        };
+        let blocks = blocks.as_chunks::<8>().0.iter().map(block).collect();
         Ok(CheckedFile {
             file: Arc::new(file),
             name: name.into(),
@@ -268,28 +280,38 @@ impl CheckedFile {
         &self.name
     }
 
-    /// Reads a range, with all blocks that it touches checked.
+    /// Reads a range; blocks of it that were not touched before are read whole and checked.
     pub fn read(&self, start: u64, length: usize) -> Result<Bytes> {
         let beyond = || BankError::corrupt(&*self.name, format!("{length} bytes at {start} of {}", self.length));
         let end = start
             .checked_add(length as u64)
             .filter(|end| *end <= self.length)
             .ok_or_else(beyond)?;
-        let block = BLOCK_BYTES as u64;
-        let (first, last) = (start / block, end.div_ceil(block).max(start / block + 1));
-        let from = first * block;
-        let mut bytes = vec![0; ((last * block).min(self.length) - from) as usize];
-        self.file.read_exact_at(&mut bytes, from).map_err(|error| BankError::Io {
+        let size = BLOCK_BYTES as u64;
+        let (first, last) = (start / size, end.div_ceil(size).max(start / size + 1).min(self.blocks.len() as u64));
+        let own = &self.blocks[first as usize..last.max(first) as usize];
+        if own.iter().all(|block| block.checked.load(Ordering::Acquire)) {
+            return self.read_bytes(start, length).map(Bytes::from);
+        }
+        let from = first * size;
+        let bytes = self.read_bytes(from, ((last * size).min(self.length) - from) as usize)?;
+        for ((number, block), chunk) in (first..).zip(own).zip(bytes.chunks(BLOCK_BYTES)) {
+            if xxh3_64(chunk) != block.hash {
+                let problem = format!("the block of 256 KiB at {} is damaged: its checksum does not agree", number * size);
+                return Err(BankError::corrupt(&*self.name, problem));
+            }
+            block.checked.store(true, Ordering::Release);
+        }
+        Ok(Bytes::from(bytes).slice((start - from) as usize..(end - from) as usize))
+    }
+
+    fn read_bytes(&self, start: u64, length: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, start).map_err(|error| BankError::Io {
             path: self.name.to_string(),
             problem: error.to_string(),
         })?;
-        for (number, chunk) in (first..).zip(bytes.chunks(BLOCK_BYTES)) {
-            if xxh3_64(chunk) != self.blocks[number as usize] {
-                let problem = format!("the block of 256 KiB at {} is damaged: its checksum does not agree", number * block);
-                return Err(BankError::corrupt(&*self.name, problem));
-            }
-        }
-        Ok(Bytes::from(bytes).slice((start - from) as usize..(end - from) as usize))
+        Ok(bytes)
     }
 
     /// Reads all of it and checks it as a whole.
@@ -385,6 +407,8 @@ mod tests {
         let mut damaged = bytes.clone();
         damaged[300_000] ^= 4;
         fs::write(&path, &damaged).expect("writes");
+        // What was touched before is not checked again; a handle that is opened anew does.
+        assert!(file.read(262_144, 1).is_ok());
         let file = open().expect("opens");
         assert!(file.read(0, 10).is_ok());
         assert!(matches!(file.read(262_144, 1), Err(BankError::Corrupt { .. })));

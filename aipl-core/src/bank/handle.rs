@@ -424,6 +424,7 @@ impl DataBank {
             brand: types.id_kind("brand"),
             fields: fields.into_iter().map(|name| (name.clone(), types.kind(&name))).collect(),
             vocabulary: Arc::new(self.shared.schema.vocabulary()),
+            millis: false,
         }
     }
 

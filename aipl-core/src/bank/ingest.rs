@@ -161,7 +161,7 @@ impl DataBank {
         let (types, new_types) = state.types.join(events)?;
         let shape = self.shape(&types);
         let universe = self.consumers_for(&types)?;
-        let newcomers = Mutex::new(Newcomers::new());
+        let newcomers = Newcomers::new();
         let spilled = Mutex::new(Spilled {
             bank: self,
             files: Vec::new(),
@@ -183,9 +183,10 @@ impl DataBank {
         };
         let (builders, tally) = loading.read(runtime, Some(&overflow))?;
         let rest = loading.assemble(builders, &[], Some(runtime))?;
-        let mut newcomers = newcomers.into_inner().unwrap_or_else(PoisonError::into_inner);
         let spilled = spilled.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let locals = batch.number(&rest, &mut newcomers)?;
+        let locals = batch.number(&rest, &newcomers, Some(runtime))?;
+        let counts = newcomers.counts();
+        let new_consumers = counts.iter().map(|&count| u64::from(count)).sum();
         let content = spilled.content.wrapping_add(batch.content(&rest, &locals, runtime)?);
         let mut record = BatchRecord {
             id: batch_id.to_owned(),
@@ -196,7 +197,7 @@ impl DataBank {
             rows_duplicate: 0,
             rows_expired: 0,
             rows_added: 0,
-            new_consumers: newcomers.len() as u64,
+            new_consumers,
         };
         if let Some((commit, had)) = state.batches.get(batch_id) {
             return replayed(*commit, had, &record, tally, started);
@@ -205,7 +206,7 @@ impl DataBank {
             self.path(),
             spilled.files.iter().map(|file| file.record.bytes).sum::<u64>() + (1 << 20),
         )?;
-        let (locals, finals) = settle(locals, &mut newcomers, &universe, !spilled.files.is_empty());
+        let (locals, finals) = settle(locals, &newcomers, &universe, !spilled.files.is_empty());
         let columns = (batch.columns)(&rest);
         let mut parts = vec![Part::Gathered {
             rows: &rest,
@@ -224,7 +225,7 @@ impl DataBank {
         record.rows_expired = fate.expired;
         let days = segment.as_ref().and_then(|segment| segment.record.days);
         let mut files: Vec<Published> = segment.into_iter().collect();
-        if newcomers.len() > 0 {
+        if new_consumers > 0 {
             files.push(consumers::write(
                 self.path(),
                 types.id_kind("consumer"),
@@ -237,8 +238,10 @@ impl DataBank {
             Record {
                 batch: Some(record.clone()),
                 types: new_types,
-                consumers: (0..BUCKETS)
-                    .map(|bucket| (universe.bucket(bucket).len() + newcomers.buckets[bucket].len()) as u32)
+                consumers: counts
+                    .iter()
+                    .enumerate()
+                    .map(|(bucket, new)| universe.bucket(bucket).len() as u32 + new)
                     .collect(),
                 remove: dropped.clone(),
                 dropped,
@@ -349,7 +352,7 @@ fn replayed(commit: u64, had: &BatchRecord, has: &BatchRecord, tally: Tally, sta
 }
 
 /// Final numbers of consumers. Where parts were spilled, newcomers were numbered as workers met them, and are put in order now.
-fn settle(mut locals: Vec<Vec<u32>>, newcomers: &mut Newcomers, universe: &Universe, spilled: bool) -> (Vec<Vec<u32>>, Finals) {
+fn settle(mut locals: Vec<Vec<u32>>, newcomers: &Newcomers, universe: &Universe, spilled: bool) -> (Vec<Vec<u32>>, Finals) {
     let firsts: Vec<u32> = (0..BUCKETS).map(|bucket| universe.bucket(bucket).len() as u32).collect();
     if !spilled {
         let finals = Finals {
@@ -410,9 +413,12 @@ struct Batch<'a, F> {
 
 impl<F: Fn(&OrderedRows) -> Vec<FieldColumn> + Sync> Batch<'_, F> {
     /// The local number of every consumer of gathered rows.
-    fn number(&self, rows: &OrderedRows, newcomers: &mut Newcomers) -> Result<Vec<Vec<u32>>> {
-        let of_bucket = |(bucket, store)| newcomers.number(bucket, store, self.universe);
-        rows.stores.iter().enumerate().map(of_bucket).collect()
+    fn number(&self, rows: &OrderedRows, newcomers: &Newcomers, runtime: Option<&Runtime<'_>>) -> Result<Vec<Vec<u32>>> {
+        let of_bucket = |bucket: usize| newcomers.number(bucket, &rows.stores[bucket], self.universe);
+        match runtime {
+            Some(runtime) => Ok(each_bucket((0..BUCKETS).collect(), runtime, |_, bucket| Ok(of_bucket(bucket)?))?),
+            None => (0..BUCKETS).map(of_bucket).collect(),
+        }
     }
 
     /// What one bucket of gathered rows holds.
@@ -436,8 +442,8 @@ impl<F: Fn(&OrderedRows) -> Vec<FieldColumn> + Sync> Batch<'_, F> {
     }
 
     /// Writes what one worker gathered to disk, with provisional numbers, on its own thread.
-    fn spill(&self, rows: &OrderedRows, newcomers: &Mutex<Newcomers>, spilled: &Mutex<Spilled<'_>>) -> Result<()> {
-        let locals = self.number(rows, &mut newcomers.lock().unwrap_or_else(PoisonError::into_inner))?;
+    fn spill(&self, rows: &OrderedRows, newcomers: &Newcomers, spilled: &Mutex<Spilled<'_>>) -> Result<()> {
+        let locals = self.number(rows, newcomers, None)?;
         let columns = (self.columns)(rows);
         let content = (0..BUCKETS).fold(0u128, |content, bucket| {
             content.wrapping_add(self.content_of(rows, &locals, &columns, bucket))

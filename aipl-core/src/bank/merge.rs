@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
-use arrow::datatypes::{DataType, Date32Type, TimestampMicrosecondType, UInt32Type};
+use arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, UInt32Type};
 
 use crate::bank::error::BankError;
 use crate::bank::files::Published;
-use crate::bank::rows::{EventIdentity, LEAD, Rows, Shape};
+use crate::bank::rows::{EventIdentity, LEAD, MICROS_PER_MILLI, Rows, Shape};
 use crate::bank::segment::{Group, Segment, SegmentWriter, UNIT_BUCKETS, UNITS, arrow_fault, group_count};
 use crate::base::ConsumerIdx;
 use crate::base::id::{BUCKETS, MAX_LOCAL};
@@ -97,7 +97,35 @@ pub(crate) fn primitive<'b, T: arrow::datatypes::ArrowPrimitiveType>(
         .ok_or_else(|| BankError::corrupt(&**segment.file.name(), format!("it has no column {name:?} as segments have it")))
 }
 
+/// The instants of a batch of a segment, in µs.
+pub(crate) fn instants(segment: &Segment, batch: &RecordBatch) -> Result<Vec<i64>> {
+    let millis = batch.column_by_name("time").is_some_and(|column| is_millis(column.data_type()));
+    if millis {
+        let values = primitive::<TimestampMillisecondType>(segment, batch, "time")?;
+        return Ok(values.iter().map(|value| value.saturating_mul(MICROS_PER_MILLI)).collect());
+    }
+    Ok(primitive::<TimestampMicrosecondType>(segment, batch, "time")?.to_vec())
+}
+
+fn is_millis(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(TimeUnit::Millisecond, _))
+}
+
 impl Part<'_> {
+    /// Whether all instants are whole milliseconds.
+    fn is_millis(&self) -> bool {
+        match self {
+            Part::Gathered { rows, .. } => {
+                let mut instants = rows.buckets.iter().flat_map(|bucket| &bucket.instants);
+                instants.all(|instant| instant % MICROS_PER_MILLI == 0)
+            }
+            Part::Stored { segment, .. } => {
+                let time = segment.file.schema().field_with_name("time");
+                time.is_ok_and(|field| is_millis(field.data_type()))
+            }
+        }
+    }
+
     /// The rows of some buckets, part by part.
     fn rows(&self, buckets: std::ops::Range<usize>, shape: &Shape, decoder: &BehaviorDecoder) -> Result<Vec<Rows>> {
         match self {
@@ -181,7 +209,7 @@ fn stored(segment: &Segment, batch: &RecordBatch, shape: &Shape, decoder: &Behav
         consumers: primitive::<UInt32Type>(segment, batch, "consumer_idx")?.to_vec(),
         brands: column("brand")?,
         days: primitive::<Date32Type>(segment, batch, "day")?.to_vec(),
-        instants: primitive::<TimestampMicrosecondType>(segment, batch, "time")?.to_vec(),
+        instants: instants(segment, batch)?,
         codes,
         fields: shape.fields.iter().map(|(name, _)| column(name)).collect::<Result<_>>()?,
     })
@@ -214,19 +242,23 @@ impl Merge<'_> {
     /// Writes the rows of all parts as one segment, not yet in its place.
     pub fn encode(&self, runtime: Option<&Runtime<'_>>) -> Result<(SegmentWriter, Fate)> {
         let groups = group_count(self.parts.iter().map(Part::count).sum());
-        let (mut writer, mut fate) = (SegmentWriter::create(self.bank, self.shape)?, Fate::default());
-        let decoder = decoder(&self.shape.vocabulary);
+        let shape = Shape {
+            millis: self.parts.iter().all(Part::is_millis),
+            ..self.shape.clone()
+        };
+        let (mut writer, mut fate) = (SegmentWriter::create(self.bank, &shape)?, Fate::default());
+        let decoder = decoder(&shape.vocabulary);
         let numbers: Vec<usize> = (0..groups).collect();
         // A few row groups at a time, so that memory does not grow with the segment.
         let wave = runtime.map_or(1, |runtime| 2 * runtime.threads());
         for wave in numbers.chunks(wave) {
             let made = match runtime {
                 Some(runtime) => each_bucket(wave.to_vec(), runtime, |_, group| {
-                    Ok(self.group(&writer, group, UNITS / groups, &decoder)?)
+                    Ok(self.group(&writer, &shape, group, UNITS / groups, &decoder)?)
                 })?,
                 None => wave
                     .iter()
-                    .map(|&group| self.group(&writer, group, UNITS / groups, &decoder))
+                    .map(|&group| self.group(&writer, &shape, group, UNITS / groups, &decoder))
                     .collect::<Result<_>>()?,
             };
             for made in made {
@@ -237,7 +269,7 @@ impl Merge<'_> {
         Ok((writer, fate))
     }
 
-    fn group(&self, writer: &SegmentWriter, group: usize, units: usize, decoder: &BehaviorDecoder) -> Result<Made> {
+    fn group(&self, writer: &SegmentWriter, shape: &Shape, group: usize, units: usize, decoder: &BehaviorDecoder) -> Result<Made> {
         let (mut batches, mut buckets, mut fate) = (Vec::new(), vec![0; BUCKETS], Fate::default());
         let mut days: Option<(i32, i32)> = None;
         for unit in group * units..(group + 1) * units {
@@ -250,7 +282,7 @@ impl Merge<'_> {
                 let (first, last) = days.unwrap_or((day, day));
                 days = Some((first.min(day), last.max(day)));
             }
-            batches.push(rows.into_batch(self.shape).map_err(arrow_fault)?);
+            batches.push(rows.into_batch(shape).map_err(arrow_fault)?);
         }
         Ok(Made {
             group: writer.encode(&batches)?,

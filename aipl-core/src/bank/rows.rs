@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Date32Array, DictionaryArray, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray, UInt32Array,
+    Array, ArrayRef, AsArray, Date32Array, DictionaryArray, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    TimestampMillisecondArray, UInt32Array,
 };
 use arrow::compute::{cast, concat, take};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit};
@@ -16,6 +17,9 @@ use crate::event::BehaviorCode;
 use crate::timeline::log::fields::Kind;
 
 type Result<T> = std::result::Result<T, ArrowError>;
+
+/// Microseconds in a millisecond.
+pub(crate) const MICROS_PER_MILLI: i64 = 1000;
 
 /// Names of the columns that every segment begins with.
 pub(crate) const LEAD: [&str; 5] = ["consumer_idx", "brand", "day", "time", "behavior"];
@@ -42,6 +46,8 @@ pub(crate) struct Shape {
     pub fields: Vec<(String, Kind)>,
     /// All behaviors, by code.
     pub vocabulary: Arc<Vec<String>>,
+    /// Whether all instants are whole milliseconds, so that they stand as such.
+    pub millis: bool,
 }
 
 /// Texts that are mostly different from row to row stand as they are, others in a dictionary.
@@ -66,12 +72,20 @@ impl Shape {
             Field::new("consumer_idx", DataType::UInt32, false),
             Field::new("brand", column_type("brand", brand), false),
             Field::new("day", DataType::Date32, false),
-            Field::new("time", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
+            Field::new("time", DataType::Timestamp(self.time_unit(), Some("UTC".into())), false),
             Field::new("behavior", text_type("behavior"), false),
         ];
         let more = self.fields.iter();
         columns.extend(more.map(|(name, kind)| Field::new(name, column_type(name, *kind), true)));
         Arc::new(Schema::new(columns))
+    }
+
+    fn time_unit(&self) -> TimeUnit {
+        if self.millis {
+            TimeUnit::Millisecond
+        } else {
+            TimeUnit::Microsecond
+        }
     }
 
     /// Where an optional field stands.
@@ -185,12 +199,17 @@ impl Rows {
             Int32Array::from_iter_values(self.codes.iter().map(|&code| i32::from(code))),
             Arc::new(StringArray::from_iter_values(shape.vocabulary.iter())),
         )?;
-        let times = TimestampMicrosecondArray::from(self.instants).with_timezone("UTC");
+        let times: ArrayRef = if shape.millis {
+            let millis = self.instants.iter().map(|instant| instant / MICROS_PER_MILLI);
+            Arc::new(TimestampMillisecondArray::from_iter_values(millis).with_timezone("UTC"))
+        } else {
+            Arc::new(TimestampMicrosecondArray::from(self.instants).with_timezone("UTC"))
+        };
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(UInt32Array::from(self.consumers)),
             self.brands,
             Arc::new(Date32Array::from(self.days)),
-            Arc::new(times),
+            times,
             Arc::new(behaviors),
         ];
         columns.extend(self.fields);

@@ -60,14 +60,16 @@ pub(crate) fn arrow_fault(error: arrow::error::ArrowError) -> BankError {
 }
 
 pub(crate) fn properties() -> parquet::file::properties::WriterPropertiesBuilder {
-    let consumers = ColumnPath::from("consumer_idx");
+    let (consumers, times) = (ColumnPath::from("consumer_idx"), ColumnPath::from("time"));
     WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .set_created_by(format!("aipl version {}", env!("CARGO_PKG_VERSION")))
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_column_dictionary_enabled(consumers.clone(), false)
         .set_column_encoding(consumers, Encoding::DELTA_BINARY_PACKED)
-        .set_column_dictionary_enabled(ColumnPath::from("time"), false)
+        // Times within a consumer's events jump about: their high bytes are alike, their low bytes are not.
+        .set_column_dictionary_enabled(times.clone(), false)
+        .set_column_encoding(times, Encoding::BYTE_STREAM_SPLIT)
 }
 
 /// How many row groups a segment of so many rows has.
@@ -187,6 +189,11 @@ impl ParquetFile {
         Ok(ParquetFile { file, metadata })
     }
 
+    /// The columns that there are.
+    pub fn schema(&self) -> &SchemaRef {
+        self.metadata.schema()
+    }
+
     /// Its name within the bank.
     pub fn name(&self) -> &Arc<str> {
         self.file.name()
@@ -198,15 +205,25 @@ impl ParquetFile {
 
     /// Reads these columns of a range of rows as one batch, and how many bytes they take in the file.
     pub fn read(&self, columns: &[&str], rows: Range<u64>) -> Result<(RecordBatch, u64)> {
+        self.read_ranges(columns, &[rows])
+    }
+
+    /// Reads these columns of some rows, which are given in order, as one batch.
+    pub fn read_rows(&self, columns: &[&str], rows: &[u64]) -> Result<RecordBatch> {
+        let ranges: Vec<Range<u64>> = rows.iter().map(|&row| row..row + 1).collect();
+        Ok(self.read_ranges(columns, &ranges)?.0)
+    }
+
+    fn read_ranges(&self, columns: &[&str], ranges: &[Range<u64>]) -> Result<(RecordBatch, u64)> {
         let name = self.file.name().to_string();
-        let decoded = guard(&name, "Parquet", || Ok(self.decode(columns, rows)));
+        let decoded = guard(&name, "Parquet", || Ok(self.decode(columns, ranges)));
         match decoded {
             Ok(result) => result,
             Err(_) => Err(self.corrupt("its decoder failed")),
         }
     }
 
-    fn decode(&self, columns: &[&str], rows: Range<u64>) -> Result<(RecordBatch, u64)> {
+    fn decode(&self, columns: &[&str], ranges: &[Range<u64>]) -> Result<(RecordBatch, u64)> {
         let fault = |error| read_fault(self.file.name(), error);
         let fields = self.metadata.schema().fields();
         let roots: Vec<usize> = columns
@@ -214,28 +231,37 @@ impl ParquetFile {
             .filter_map(|name| fields.iter().position(|field| field.name() == name))
             .collect();
         let mask = ProjectionMask::roots(self.metadata.parquet_schema(), roots);
-        let (mut groups, mut first, mut skip, mut bytes) = (Vec::new(), 0u64, None, 0u64);
+        let (start, end) = (
+            ranges.first().map_or(0, |range| range.start),
+            ranges.last().map_or(0, |range| range.end),
+        );
+        let (mut groups, mut first, mut base, mut bytes) = (Vec::new(), 0u64, None, 0u64);
         for (number, group) in self.metadata.metadata().row_groups().iter().enumerate() {
             let count = u64::try_from(group.num_rows()).unwrap_or(0);
             let next = first + count;
-            if first < rows.end && next > rows.start {
-                skip.get_or_insert(rows.start.saturating_sub(first));
+            if first < end && next > start {
+                base.get_or_insert(first);
                 groups.push(number);
                 let wanted = (0..group.num_columns()).filter(|&leaf| mask.leaf_included(leaf));
                 let chunks: u64 = wanted
                     .map(|leaf| u64::try_from(group.column(leaf).compressed_size()).unwrap_or(0))
                     .sum();
-                let shared = next.min(rows.end) - first.max(rows.start);
+                let shared = next.min(end) - first.max(start);
                 bytes += (chunks as f64 * shared as f64 / count as f64) as u64;
             }
             first = next;
         }
-        let count = (rows.end - rows.start) as usize;
-        let selection = RowSelection::from(vec![RowSelector::skip(skip.unwrap_or(0) as usize), RowSelector::select(count)]);
+        let (base, mut at, mut selectors) = (base.unwrap_or(0), base.unwrap_or(0), Vec::with_capacity(2 * ranges.len()));
+        for range in ranges {
+            selectors.push(RowSelector::skip(range.start.saturating_sub(at.max(base)) as usize));
+            selectors.push(RowSelector::select((range.end - range.start) as usize));
+            at = range.end;
+        }
+        let count = ranges.iter().map(|range| range.end - range.start).sum::<u64>() as usize;
         let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), self.metadata.clone())
             .with_row_groups(groups)
             .with_projection(mask)
-            .with_row_selection(selection)
+            .with_row_selection(RowSelection::from(selectors))
             .with_batch_size(count.max(1))
             .build()
             .map_err(fault)?;

@@ -88,6 +88,26 @@ impl IdStore {
         self.by_key = Some(order.into_iter().map(|(_, local)| local).collect());
     }
 
+    /// Appends identifiers to an indexed store.
+    pub(crate) fn append(&mut self, ids: &[IdValue]) {
+        let had = self.len();
+        ids.iter().for_each(|id| self.push(id));
+        let mut new: Vec<(u64, u32)> = (had..self.len()).map(|local| (self.key(local), local as u32)).collect();
+        new.sort_unstable();
+        let old = self.by_key.take().unwrap_or_else(|| (0..had as u32).collect());
+        let mut order = Vec::with_capacity(self.len());
+        let mut new = new.into_iter().peekable();
+        for local in old {
+            let key = self.key(local as usize);
+            while let Some((_, next)) = new.next_if(|(next, _)| *next < key) {
+                order.push(next);
+            }
+            order.push(local);
+        }
+        order.extend(new.map(|(_, local)| local));
+        self.by_key = Some(order);
+    }
+
     fn nbytes(&self) -> usize {
         let ids = match &self.ids {
             Ids::Int(values) => values.len() * 8,

@@ -39,7 +39,10 @@ pub fn rows_of(batch: u64) -> u64 {
 /// The events of some batches.
 pub fn events(batches: &[u64]) -> Events {
     const BEHAVIORS: [&str; 4] = ["impression", "view", "favorite", "purchase"];
-    let rows: Vec<(u64, u64)> = batches.iter().flat_map(|&batch| (0..rows_of(batch)).map(move |row| (batch, row))).collect();
+    let rows: Vec<(u64, u64)> = batches
+        .iter()
+        .flat_map(|&batch| (0..rows_of(batch)).map(move |row| (batch, row)))
+        .collect();
     let text = |of: &dyn Fn(u64, u64) -> String| -> ArrayRef {
         Arc::new(StringArray::from_iter_values(rows.iter().map(|&(batch, row)| of(batch, row))))
     };
@@ -49,7 +52,10 @@ pub fn events(batches: &[u64]) -> Events {
     let columns = [
         ("consumer", text(&|batch, row| format!("u{}", (batch * 13 + row * 5) % 200))),
         ("brand", text(&|batch, row| format!("b{}", (batch + row) % 3))),
-        ("behavior", text(&|batch, row| BEHAVIORS[((batch + row * row) % 4) as usize].to_owned())),
+        (
+            "behavior",
+            text(&|batch, row| BEHAVIORS[((batch + row * row) % 4) as usize].to_owned()),
+        ),
         ("time", Arc::new(TimestampSecondArray::from_iter_values(times)) as ArrayRef),
     ];
     let batch = RecordBatch::try_from_iter(columns).expect("columns of one length");
@@ -79,7 +85,9 @@ pub fn ingest(bank: &DataBank, batch: u64) -> Result<IngestReport, BankError> {
 /// The batches of a bank, each with its rows.
 pub fn batches(bank: &DataBank) -> BTreeMap<u64, u64> {
     let commits = bank.commits();
-    let own = commits.iter().filter_map(|commit| Some((commit["batch_id"].as_str()?, commit["rows_added"].as_u64()?)));
+    let own = commits
+        .iter()
+        .filter_map(|commit| Some((commit["batch_id"].as_str()?, commit["rows_added"].as_u64()?)));
     own.map(|(id, rows)| (id.parse().expect("a number"), rows)).collect()
 }
 
@@ -93,7 +101,8 @@ pub fn counts(source: &dyn Timelines, on: &str) -> String {
 /// A bank is what its commits say: every batch whole, none twice, and the same answers as a log of them.
 pub fn check_whole(bank: &DataBank) {
     let held = batches(bank);
-    held.iter().for_each(|(batch, rows)| assert_eq!(*rows, rows_of(*batch), "batch {batch}"));
+    held.iter()
+        .for_each(|(batch, rows)| assert_eq!(*rows, rows_of(*batch), "batch {batch}"));
     assert_eq!(bank.info()["rows"], held.values().sum::<u64>());
     let numbers: Vec<u64> = held.into_keys().collect();
     let log = events(&numbers).log(None, None, &Runtime::default()).expect("loads");
