@@ -15,7 +15,7 @@ use crate::event::Tally;
 use crate::model::{ModelError, Program, ScopeKind, StageModel, compile};
 use crate::timeline::scan::ScanError;
 use crate::timeline::scopes::{ScopeValue, scope_hint};
-use crate::timeline::{Bucket, Question, Runtime, Timelines, Universe};
+use crate::timeline::{Bucket, KeptStages, Question, Runtime, Timelines, Universe};
 
 /// Refusals of analyses.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +138,11 @@ impl<'a> Asked<'a> {
             program,
             named,
         })
+    }
+
+    /// The stages of a day, if the source keeps them.
+    pub fn kept(&self, day: Day) -> Result<Option<Arc<dyn KeptStages>>, AnalysisError> {
+        Ok(self.source.kept(self.model, day)?)
     }
 
     /// The question about the days from `first` to `last`.

@@ -225,7 +225,7 @@ pub fn flow(
     }
     let asked = Asked::new(source, model, params.scopes.as_deref())?;
     let within = params.within.as_ref().map(|audience| Within::new(audience, source)).transpose()?;
-    let kept = kept_moves(source, &asked, model, (start, end), params)?;
+    let kept = kept_moves(&asked, (start, end), params)?;
     let of_kept = kept.is_some();
     let Folded { buckets, about } = match kept {
         Some(kept) => kept,
@@ -271,18 +271,12 @@ pub fn flow(
 }
 
 /// The moves between two days that are kept; nothing if they are not, or cannot tell all.
-fn kept_moves(
-    source: &dyn Timelines,
-    asked: &Asked<'_>,
-    model: &StageModel,
-    days: (Day, Day),
-    params: &FlowParams,
-) -> Result<Option<Folded<Vec<Move>>>, AnalysisError> {
+fn kept_moves(asked: &Asked<'_>, days: (Day, Day), params: &FlowParams) -> Result<Option<Folded<Vec<Move>>>, AnalysisError> {
     let started = Instant::now();
     if params.mode != FlowMode::Endpoint {
         return Ok(None);
     }
-    let (Some(first), Some(last)) = (source.kept(model, days.0)?, source.kept(model, days.1)?) else {
+    let (Some(first), Some(last)) = (asked.kept(days.0)?, asked.kept(days.1)?) else {
         return Ok(None);
     };
     let universe = last.universe()?;

@@ -126,7 +126,7 @@ pub fn snapshot(
     runtime: &Runtime<'_>,
 ) -> Result<Snapshot, AnalysisError> {
     let asked = Asked::new(source, model, params.scopes.as_deref())?;
-    if let Some(kept) = source.kept(model, as_of)? {
+    if let Some(kept) = asked.kept(as_of)? {
         return Ok(of_kept(&asked, model, as_of, kept, runtime));
     }
     let program = &asked.program;

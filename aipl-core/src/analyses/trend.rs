@@ -192,7 +192,7 @@ pub fn trend(
     check_range(start, end)?;
     let asked = Asked::new(source, model, params.scopes.as_deref())?;
     let steps = Steps::new(params.step, start, end);
-    if let Some(kept) = kept_days(source, model, &steps, params)? {
+    if let Some(kept) = kept_days(&asked, &steps, params)? {
         return of_kept(&asked, model, &kept, &steps, params, runtime);
     }
     let stages = asked.program.stages;
@@ -230,18 +230,13 @@ pub fn trend(
 }
 
 /// The kept sets of every day of a trend of daily stocks, if all of them are kept.
-fn kept_days(
-    source: &dyn Timelines,
-    model: &StageModel,
-    steps: &Steps,
-    params: &TrendParams,
-) -> Result<Option<Vec<Arc<dyn KeptStages>>>, AnalysisError> {
+fn kept_days(asked: &Asked<'_>, steps: &Steps, params: &TrendParams) -> Result<Option<Vec<Arc<dyn KeptStages>>>, AnalysisError> {
     if params.measure != Measure::Stock || params.step != Step::Day {
         return Ok(None);
     }
     let mut kept = Vec::with_capacity(steps.days.len());
     for day in &steps.days {
-        match source.kept(model, *day)? {
+        match asked.kept(*day)? {
             Some(stages) => kept.push(stages),
             None => return Ok(None),
         }
@@ -265,7 +260,17 @@ fn of_kept(
     };
     let scopes: Vec<ScopeValue> = match &asked.named {
         Some(named) => named.clone(),
-        None => kept.iter().flat_map(listed).collect::<BTreeSet<_>>().into_iter().collect(),
+        // What came in on the first day is seen against the day before, so its scopes are in the answer.
+        None => {
+            let before = asked.kept(Day::from_number(i64::from(steps.start) - 1).unwrap_or(Day::MIN))?;
+            before
+                .iter()
+                .chain(kept)
+                .flat_map(listed)
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect()
+        }
     };
     let mut counts = Vec::with_capacity(steps.days.len() * scopes.len() * stages);
     for day in kept {
