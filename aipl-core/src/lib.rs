@@ -1,6 +1,6 @@
 //! aipl: AIPL consumer stages, audiences and flows over a brand's own event data.
 //!
-//! An embedded library: it reads your event files, holds what a question needs in memory, answers, and forgets. It is no
+//! An embedded library: it reads your event files, or keeps them in a bank of its own, and answers. It is no
 //! server, no query language and no tag manager; it sends nothing anywhere.
 //!
 //! | term | here |
@@ -10,9 +10,10 @@
 //! | daily stage label (人群关系阶段) | [`analyses::snapshot()`] |
 //! | brand, category or store (品牌 / 类目 / 店铺) | [`timeline::ScopeValue`] |
 //! | audience (人群包), 交并差 | [`audience::Audience`] |
+//! | Brand DataBank (品牌数据银行) | [`bank::DataBank`] |
 //!
-//! Floors, lowest first; each uses only those before it: [`base`], [`event`], [`model`], [`source`], [`timeline`], [`stage`],
-//! [`audience`], [`analyses`]. `ARCHITECTURE.md` beside the sources tells how data flows through them.
+//! Floors, lowest first; each uses only those before it: [`base`], [`event`], [`model`], [`identity`], [`source`], [`timeline`], [`stage`],
+//! [`audience`], [`bank`], [`analyses`]. `ARCHITECTURE.md` beside the sources tells how data flows through them.
 
 pub mod analyses;
 pub mod audience;

@@ -1,0 +1,376 @@
+"""The durable bank, from Python: batches, questions, kept days, audiences, processes, and the command line."""
+
+from __future__ import annotations
+
+import csv
+import json
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import aipl
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+SCHEMA = aipl.EventSchema(consumer="user", brand="brand", behavior="action", time="at", rating="stars", order_id="order")
+MODEL = aipl.StageModel.preset("databank")
+ZONE = "Asia/Shanghai"
+DAYS = ["2024-06-01", "2024-06-02", "2024-06-03", "2024-06-04"]
+
+
+def batch(day: str, seed: int, rows: int = 60) -> pa.Table:
+    """Events of a day: different from seed to seed, the same for the same seed."""
+    actions = ["impression", "view", "favorite", "purchase", "member_join", "review"]
+    at = [(seed * 31 + row * 17) % 997 for row in range(rows)]
+    return pa.table(
+        {
+            "user": [f"u{value % 40}" for value in at],
+            "brand": [f"b{value % 3}" for value in at],
+            "action": [actions[value % 6] for value in at],
+            "at": [f"{day} {value % 24:02d}:{value % 60:02d}:00" for value in at],
+            "stars": [value % 5 + 1 if value % 2 else None for value in at],
+            "order": [f"o{value}" if value % 6 == 3 else None for value in at],
+        }
+    )
+
+
+BATCHES = {day: batch(day, seed) for seed, day in enumerate(DAYS)}
+
+
+def events(table: pa.Table) -> aipl.Events:
+    return aipl.from_arrow(table, SCHEMA, tz=ZONE)
+
+
+@pytest.fixture
+def bank(tmp_path: Path) -> aipl.DataBank:
+    bank = aipl.DataBank.create(tmp_path / "bank", SCHEMA, tz=ZONE, model=MODEL)
+    for day, table in BATCHES.items():
+        bank.ingest(events(table), batch_id=day)
+    return bank
+
+
+def log() -> aipl.EventLog:
+    return events(pa.concat_tables(BATCHES.values())).load()
+
+
+def test_every_analysis_takes_a_bank(bank: aipl.DataBank) -> None:
+    whole = log()
+
+    def asked(source: aipl.DataBank | aipl.EventLog) -> list[object]:
+        span = {"start": "2024-06-02", "end": "2024-06-10"}
+        flow = aipl.flow(source, MODEL, scope="b1", **span)
+        return [
+            aipl.snapshot(source, MODEL, as_of="2024-06-10").labels().to_dicts(),
+            aipl.trend(source, MODEL, **span).to_dicts(),
+            flow.matrix().to_dicts(),
+            flow.classes().to_dicts(),
+            flow.class_audience("new").ids(),
+            aipl.flow_triangle(source, MODEL, days=["2024-06-02", "2024-06-05"], scope="b1").to_dicts(),
+            aipl.history(source, MODEL, consumer="u1", scope="b1").to_dicts(),
+            sorted(map(str, aipl.timeline(source, consumer="u1").to_dicts())),
+            aipl.transition_drivers(
+                source, MODEL, scope="b1", from_stage="out", to_stage="A", start="2024-05-31", end="2024-06-10", by="behavior"
+            ).to_dicts(),
+        ]  # fmt: skip
+
+    assert asked(bank) == asked(whole)
+
+
+def test_a_batch_is_taken_in_once(bank: aipl.DataBank) -> None:
+    before = bank.commit
+    again = bank.ingest(BATCHES[DAYS[0]].slice(0), batch_id=DAYS[0])
+    assert again["replayed"] and bank.commit == before and again["rows_added"] == 60
+    reordered = BATCHES[DAYS[0]].take(list(reversed(range(60))))
+    assert bank.ingest(reordered, batch_id=DAYS[0])["replayed"], "the order of rows is no content"
+    with pytest.raises(aipl.StoreError, match="has batch \"2024-06-01\" with other content"):
+        bank.ingest(BATCHES[DAYS[1]], batch_id=DAYS[0])
+    assert bank.info()["rows"] == 240
+
+
+def test_ingest_takes_paths_and_tables(tmp_path: Path) -> None:
+    bank = aipl.DataBank.create(tmp_path / "bank", SCHEMA, tz=ZONE)
+    pq.write_table(BATCHES[DAYS[0]], tmp_path / "a.parquet")
+    pl.from_arrow(BATCHES[DAYS[1]]).write_csv(tmp_path / "b.csv")
+    assert bank.ingest(tmp_path / "a.parquet", batch_id="a")["rows_added"] == 60
+    with pytest.raises(aipl.SchemaError, match=r"rating: .*int64.*utf8|rating"):
+        bank.ingest(tmp_path / "b.csv", batch_id="b")
+    assert bank.ingest(pl.from_arrow(BATCHES[DAYS[1]]), batch_id="b")["rows_added"] == 60
+    assert bank.ingest([tmp_path / "a.parquet"], batch_id="a")["replayed"]
+
+
+def test_rejected_rows_are_told(tmp_path: Path) -> None:
+    bank = aipl.DataBank.create(tmp_path / "bank", SCHEMA, tz=ZONE)
+    odd = BATCHES[DAYS[0]].set_column(2, "action", pa.array(["viiew"] + ["view"] * 59))
+    told = bank.ingest(odd, batch_id="odd")
+    assert (told["rows_read"], told["rows_added"], told["rows_rejected"]) == (60, 59, 1)
+    assert told["rejected"] == {"unknown_behavior": 1} and "view" in told["examples"][0]["detail"]
+    with pytest.raises(aipl.RejectedRowsError):
+        bank.ingest(aipl.from_arrow(odd, SCHEMA, tz=ZONE, on_error="raise"), batch_id="strict")
+    assert bank.info()["batches"] == 1
+
+
+def test_copies_of_an_event_are_left_out_across_batches(tmp_path: Path) -> None:
+    schema = aipl.EventSchema(consumer="user", brand="brand", behavior="action", time="at", event_id="id")
+    bank = aipl.DataBank.create(tmp_path / "bank", schema, tz=ZONE)
+    table = BATCHES[DAYS[0]].select(["user", "brand", "action", "at"]).append_column("id", pa.array([f"e{i}" for i in range(60)]))
+    assert bank.ingest(pa.concat_tables([table, table.slice(0, 10)]), batch_id="a")["rows_duplicate"] == 10
+    late = bank.ingest(pa.concat_tables([table.slice(50), BATCHES[DAYS[0]].select(["user", "brand", "action", "at"]).slice(0, 5)
+                                         .append_column("id", pa.array([f"n{i}" for i in range(5)]))]), batch_id="b")  # fmt: skip
+    assert (late["rows_added"], late["rows_duplicate"], late["new_consumers"]) == (5, 10, 0)
+    assert bank.info()["rows"] == 65
+
+
+def test_events_that_do_not_fit_are_refused(bank: aipl.DataBank) -> None:
+    table = BATCHES[DAYS[0]]
+    with pytest.raises(aipl.SchemaError, match="the days of the bank are in Asia/Shanghai and those of the events in UTC"):
+        bank.ingest(aipl.from_arrow(table, SCHEMA, tz="UTC"), batch_id="x")
+    more = aipl.EventSchema(consumer="user", brand="brand", behavior="action", time="at", city="order")
+    with pytest.raises(aipl.SchemaError, match="city: the bank was created without this field and keeps: order_id, rating"):
+        bank.ingest(aipl.from_arrow(table, more, tz=ZONE), batch_id="x")
+    numbers = table.set_column(0, "user", pa.array(range(60)))
+    with pytest.raises(aipl.SchemaError, match="consumer: the bank has utf8 and these events have int64"):
+        bank.ingest(events(numbers), batch_id="x")
+    for wrong, error in [({"batch_id": ""}, "1 to 256"), ({"batch_id": "x", "memory_limit": 1}, "memory_limit")]:
+        with pytest.raises(aipl.ParameterError, match=error):
+            bank.ingest(events(table), **wrong)
+    less = aipl.EventSchema(consumer="user", brand="brand", behavior="action", time="at")
+    told = bank.ingest(aipl.from_arrow(table, less, tz=ZONE), batch_id="less")
+    assert any("rating" in note for note in told["notes"])
+
+
+def test_kept_days_and_expiry(bank: aipl.DataBank) -> None:
+    before = aipl.snapshot(bank, MODEL, as_of="2024-06-10").counts().to_dicts()
+    assert bank.materialize("2024-06-10")["replayed"] is False
+    assert bank.materialize("2024-06-10")["replayed"] is True
+    kept = aipl.snapshot(bank, MODEL, as_of="2024-06-10")
+    assert kept.counts().to_dicts() == before and "materialized" in kept.report.notes[-1]
+    assert kept.audience("b1", "A").ids() == aipl.snapshot(log(), MODEL, as_of="2024-06-10").audience("b1", "A").ids()
+    assert bank.expire(before="2024-06-03")["rows"] == 120
+    assert aipl.snapshot(bank, MODEL, as_of="2024-06-10").counts().to_dicts() == before
+    with pytest.raises(aipl.StoreError, match="expired"):
+        aipl.snapshot(bank, MODEL, as_of="2024-06-09")
+    late = bank.ingest(events(batch("2024-06-01", 9)), batch_id="late")
+    assert (late["rows_added"], late["rows_expired"], late["dropped_days"]) == (0, 60, [])
+    touched = bank.ingest(events(batch("2024-06-05", 9)), batch_id="touching")
+    assert touched["dropped_days"] == ["2024-06-10 (databank)"] and bank.kept_days() == []
+
+
+def test_earlier_commits_answer_until_vacuum(bank: aipl.DataBank) -> None:
+    assert [commit["kind"] for commit in bank.commits()] == ["create"] + ["ingest"] * 4
+    then = bank.as_of_commit(3)
+    assert then.info()["rows"] == 120
+    bank.compact()
+    assert aipl.snapshot(then, MODEL, as_of="2024-06-10").counts().to_dicts()
+    assert bank.vacuum()["kept_for_readers"] > 0, "the earlier state is still held"
+    del then
+    assert bank.vacuum()["files"] > 0
+    with pytest.raises(aipl.StoreError, match="removed by vacuum"):
+        bank.as_of_commit(3)
+    with pytest.raises(aipl.ParameterError, match="commits are 1 to"):
+        bank.as_of_commit(99)
+    assert bank.verify()["rows"] == 240
+
+
+def test_audiences_are_kept_and_combine_over_time(bank: aipl.DataBank) -> None:
+    first = aipl.snapshot(bank, MODEL, as_of="2024-06-10").audience("b1", "A")
+    assert bank.save_audience("aware", first, note="first")["version"] == 1
+    bank.ingest(events(batch("2024-06-06", 77)), batch_id="more")
+    second = aipl.snapshot(bank, MODEL, as_of="2024-06-12").audience("b1", "A")
+    assert bank.save_audience("aware", second)["version"] == 2
+    assert bank.audience("aware", 1).ids() == first.ids() and bank.audience("aware").ids() == second.ids()
+    assert set((bank.audience("aware", 1) | second).ids()) == set(first.ids()) | set(second.ids())
+    assert pickle.loads(pickle.dumps(second)).ids() == second.ids()
+    assert aipl.Audience.from_bytes(second.to_bytes(), bank.universe).ids() == second.ids()
+    foreign = aipl.snapshot(log(), MODEL, as_of="2024-06-10").audience("b1", "A")
+    with pytest.raises(aipl.ParameterError, match="was not made from this bank"):
+        bank.save_audience("foreign", foreign)
+    brought = aipl.Audience.from_ids(foreign.ids(), bank.universe)
+    bank.save_audience("brought", brought)
+    with pytest.raises(aipl.ParameterError, match="did you mean \"aware\""):
+        bank.audience("awre")
+    bank.drop_audience("aware")
+    assert [saved["name"] for saved in bank.audiences()] == ["brought"]
+
+
+def test_one_writes_and_many_read(bank: aipl.DataBank, tmp_path: Path) -> None:
+    path = tmp_path / "bank"
+    with pytest.raises(aipl.StoreLockedError, match=f"process {os.getpid()} since"):
+        aipl.DataBank.open(path, "rw")
+    reader = aipl.DataBank.open(path)
+    with pytest.raises(aipl.StoreError, match="opened to read"):
+        reader.ingest(BATCHES[DAYS[0]], batch_id="x")
+    bank.ingest(events(batch("2024-06-05", 5)), batch_id="x")
+    assert reader.info()["batches"] == 4 and reader.refresh() == bank.commit and reader.info()["batches"] == 5
+    bank.close()
+    with pytest.raises(aipl.StoreError, match="opened to read"):
+        bank.ingest(BATCHES[DAYS[0]], batch_id="y")
+    with aipl.DataBank.open(path, "rw", timeout=1) as writer:
+        assert writer.info()["mode"] == "rw"
+
+
+def test_threads_share_a_handle(bank: aipl.DataBank) -> None:
+    expected = aipl.snapshot(bank, MODEL, as_of="2024-06-04").counts().to_dicts()
+    failed: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            for _ in range(5):
+                assert aipl.snapshot(bank, MODEL, as_of="2024-06-04").counts().to_dicts() == expected
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for seed in range(3):
+        bank.ingest(events(batch("2024-06-20", 100 + seed)), batch_id=f"later {seed}")
+        bank.compact()
+        bank.vacuum()
+    for thread in threads:
+        thread.join(60)
+    assert not failed and not any(thread.is_alive() for thread in threads)
+
+
+def _in_child(bank: aipl.DataBank, path: str, answers: multiprocessing.Queue) -> None:
+    try:
+        bank.ingest(BATCHES[DAYS[0]], batch_id="child")
+    except aipl.StoreError as error:
+        answers.put(str(error))
+    answers.put(aipl.DataBank.open(path).info()["rows"])
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_handle_does_not_survive_a_fork(bank: aipl.DataBank, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    child = context.Process(target=_in_child, args=(bank, str(tmp_path / "bank"), answers))
+    child.start()
+    told = [answers.get(timeout=30), answers.get(timeout=30)]
+    child.join(30)
+    assert "open it again after a fork" in told[0] and told[1] == 240
+    assert bank.ingest(events(batch("2024-06-05", 5)), batch_id="parent")["rows_added"] == 60
+    bank.close()
+    aipl.DataBank.open(tmp_path / "bank", "rw").close()
+
+
+def test_files_are_open_formats(bank: aipl.DataBank, tmp_path: Path) -> None:
+    bank.compact()
+    bank.vacuum()
+    segment = pl.read_parquet(tmp_path / "bank" / "segments" / "*.parquet")
+    ids = pl.read_parquet(tmp_path / "bank" / "ids" / "*.parquet")
+    joined = segment.join(ids, on="consumer_idx").select("consumer", "brand", "behavior").rows()
+    expected = pa.concat_tables(BATCHES.values()).select(["user", "brand", "action"]).to_pylist()
+    assert sorted(joined) == sorted(tuple(row.values()) for row in expected)
+    assert (tmp_path / "bank").stat().st_mode & 0o777 == 0o700
+    assert all(file.stat().st_mode & 0o777 == 0o600 for file in (tmp_path / "bank" / "segments").iterdir())
+
+
+def test_damage_is_told_with_the_file(bank: aipl.DataBank, tmp_path: Path) -> None:
+    bank.close()
+    segment = next((tmp_path / "bank" / "segments").iterdir())
+    content = bytearray(segment.read_bytes())
+    content[len(content) // 2] ^= 16
+    segment.write_bytes(content)
+    with pytest.raises(aipl.CorruptStoreError, match=f"segments/{segment.name}"):
+        aipl.DataBank.open(tmp_path / "bank").verify()
+    with pytest.raises(aipl.StoreError, match="no such directory"):
+        aipl.DataBank.open(tmp_path / "nowhere")
+    with pytest.raises(aipl.StoreError, match="there is something already"):
+        aipl.DataBank.create(tmp_path / "bank", SCHEMA, tz=ZONE)
+
+
+def test_backup_is_a_bank(bank: aipl.DataBank, tmp_path: Path) -> None:
+    assert bank.backup(tmp_path / "copy") > 0
+    copy = aipl.DataBank.open(tmp_path / "copy", "rw")
+    assert copy.verify()["rows"] == 240 and copy.info()["id"] == bank.info()["id"]
+    assert copy.ingest(events(BATCHES[DAYS[0]]), batch_id=DAYS[0])["replayed"]
+    assert copy.events().load().info()["rows"] == 240
+
+
+# ---- the command line
+
+
+def run(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "aipl", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_a_nightly_job_on_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "bank"
+    create = ["create", path, "--consumer", "user", "--brand", "brand", "--behavior", "action", "--time", "at"]
+    run(*create, "--rating", "stars", "--order-id", "order", "--tz", ZONE, "--model", "databank")
+    for day, table in BATCHES.items():
+        pq.write_table(table, tmp_path / f"{day}.parquet")
+        told = run("ingest", path, tmp_path / f"{day}.parquet", "--batch-id", day).stdout
+        assert "rows_added" in told
+    assert "replayed" in run("ingest", path, tmp_path / f"{DAYS[0]}.parquet", "--batch-id", DAYS[0]).stdout
+    run("snapshot", path, "--as-of", "2024-06-10", "--out", tmp_path / "counts.csv")
+    expected = aipl.snapshot(log(), MODEL, as_of="2024-06-10").counts().to_dicts()
+    with (tmp_path / "counts.csv").open() as file:
+        assert list(csv.DictReader(file)) == [{name: str(value) for name, value in row.items()} for row in expected]
+    run("trend", path, "--start", "2024-06-01", "--end", "2024-06-10", "--scope", "b1", "--out", tmp_path / "trend.parquet")
+    assert pq.read_table(tmp_path / "trend.parquet").num_rows == 40
+    run("flow", path, "--start", "2024-06-02", "--end", "2024-06-10", "--scope", "b1", "--out", tmp_path / "flow.json")
+    assert {row["from_stage"] for row in json.loads((tmp_path / "flow.json").read_text())} == {"out", "A", "I", "P", "L"}
+    run("materialize", path, "2024-06-10")
+    run("audience", "save", path, "aware", "--scope", "b1", "--stage", "A", "--as-of", "2024-06-10")
+    run("audience", "export", path, "aware", "--out", tmp_path / "aware.csv")
+    own = aipl.snapshot(log(), MODEL, as_of="2024-06-10").audience("b1", "A").ids()
+    assert (tmp_path / "aware.csv").read_text().split() == ["consumer", *own]
+    assert "aware" in run("audience", "list", path).stdout
+    assert "240" in run("info", path).stdout and "orphans" in run("verify", path).stdout
+    assert "segments" in run("compact", path).stdout
+    run("vacuum", path)
+    run("backup", path, tmp_path / "copy")
+    assert aipl.DataBank.open(tmp_path / "copy").verify()["rows"] == 240
+
+
+def test_exit_codes_of_the_command_line(bank: aipl.DataBank, tmp_path: Path) -> None:
+    path = tmp_path / "bank"
+    assert "another writer" in run("compact", path, code=3).stderr
+    assert "no audience" in run("audience", "export", path, "x", code=1).stderr
+    assert "--as-of" in run("snapshot", path, code=2).stderr
+    assert "not a day" in run("snapshot", path, "--as-of", "June", code=1).stderr
+    bank.close()
+    catalog = path / "catalog.sqlite"
+    content = bytearray(catalog.read_bytes())
+    content[-1] ^= 1
+    catalog.write_bytes(content)
+    assert "catalog.sqlite" in run("info", path, code=4).stderr
+    for command in ("create", "ingest", "snapshot", "trend", "flow", "verify", "compact", "info"):
+        assert "example:" in run(command, "--help").stdout
+
+
+def test_cells_that_a_spreadsheet_would_run_are_quoted(tmp_path: Path) -> None:
+    table = pa.table({"user": ["=1+1", "@x", "plain"], "brand": ["b"] * 3, "action": ["view"] * 3, "at": ["2024-06-01"] * 3})
+    bank = aipl.DataBank.create(tmp_path / "bank", aipl.EventSchema(consumer="user", brand="brand", behavior="action", time="at"), tz=ZONE)
+    bank.ingest(table, batch_id="a")
+    bank.close()
+    for raw, expected in [((), ["'=1+1", "'@x", "plain"]), (("--raw",), ["=1+1", "@x", "plain"])]:
+        run("snapshot", tmp_path / "bank", "--as-of", "2024-06-01", "--model", "databank", "--labels", "--out", tmp_path / "l.csv", *raw)
+        with (tmp_path / "l.csv").open() as file:
+            assert [row["consumer"] for row in csv.DictReader(file)] == expected
+
+
+def test_the_nightly_example_runs_and_runs_again(tmp_path: Path, repository: Path) -> None:
+    folder = tmp_path / "events"
+    folder.mkdir()
+    for day in ("2024-11-09", "2024-11-10"):  # Saturday and Sunday
+        actions = ["pv", "buy", "buy"]
+        table = pa.table({"user": ["a", "b", "b"], "brand": ["Acme"] * 3, "action": actions, "at": [f"{day} 10:00:00"] * 3})
+        pq.write_table(table, folder / f"{day}.parquet")
+    environment = {**os.environ, "AIPL": f"{sys.executable} -m aipl"}
+    for day in ("2024-11-09", "2024-11-10", "2024-11-10"):
+        command = ["sh", str(repository / "examples" / "nightly.sh"), tmp_path / "bank", folder, tmp_path / "out", day]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "loyal-2024-11-10.csv").read_text().split() == ["consumer", "b"]
+    assert aipl.DataBank.open(tmp_path / "bank").info()["batches"] == 2
