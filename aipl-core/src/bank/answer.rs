@@ -50,7 +50,7 @@ impl Timelines for DataBank {
 
     fn visit(&self, question: &Question<'_>, runtime: &Runtime<'_>, show: Visit<'_>) -> Result<Visited, ScanError> {
         self.check_process()?;
-        let snapshot = Snapshot::of(self)?;
+        let snapshot = Snapshot::of(self, Some(runtime))?;
         snapshot.check_expired(question)?;
         let columns = needed_columns(&snapshot, &needed_roles(&snapshot, question));
         visit(&snapshot, &columns, question, runtime, show)
@@ -62,7 +62,7 @@ impl Timelines for DataBank {
 
     fn log(&self, fields: Option<&[String]>, consumer: Option<&IdValue>, runtime: &Runtime<'_>) -> Result<EventLog, ScanError> {
         self.check_process()?;
-        load(&self.events_of(consumer)?, fields, consumer, runtime)
+        load(&self.events_of(consumer, Some(runtime))?, fields, consumer, runtime)
     }
 }
 
@@ -73,11 +73,11 @@ impl DataBank {
     /// [`BankError::Corrupt`].
     pub fn events(&self) -> Result<Events, BankError> {
         self.check_process()?;
-        Ok(self.events_of(None)?)
+        Ok(self.events_of(None, None)?)
     }
 
-    fn events_of(&self, consumer: Option<&IdValue>) -> Result<Events, ScanError> {
-        let snapshot = Snapshot::of(self)?;
+    fn events_of(&self, consumer: Option<&IdValue>, runtime: Option<&Runtime<'_>>) -> Result<Events, ScanError> {
+        let snapshot = Snapshot::of(self, runtime)?;
         let only = consumer.map(|consumer| snapshot.universe.find(consumer));
         let source = BankSource {
             columns: snapshot.columns(),
@@ -100,11 +100,11 @@ struct Snapshot {
 }
 
 impl Snapshot {
-    fn of(bank: &DataBank) -> Result<Snapshot, BankError> {
+    fn of(bank: &DataBank, runtime: Option<&Runtime<'_>>) -> Result<Snapshot, BankError> {
         let state = bank.state();
         let open = |record: &FileRecord| bank.segment(record);
         Ok(Snapshot {
-            universe: bank.consumers_of(&state)?,
+            universe: bank.consumers_of(&state, runtime)?,
             segments: state.of_folder("segments").map(open).collect::<Result<_, _>>()?,
             decoder: decoder(&bank.shared.schema.vocabulary()),
             bank: bank.clone(),

@@ -15,10 +15,11 @@ use crate::bank::record::FileRecord;
 use crate::bank::segment::{ParquetFile, arrow_fault, properties, write_fault};
 use crate::base::id::{BUCKETS, MAX_LOCAL};
 use crate::base::{ConsumerIdx, IdKind, IdValue};
-use crate::timeline::Universe;
 use crate::timeline::bucket::TooManyConsumers;
+use crate::timeline::read::each_bucket;
 use crate::timeline::scan::ScanError;
 use crate::timeline::universe::IdStore;
+use crate::timeline::{Runtime, Universe};
 
 type Result<T> = std::result::Result<T, BankError>;
 
@@ -61,11 +62,36 @@ pub(crate) fn write(bank: &Path, id_kind: IdKind, consumers: &[(ConsumerIdx, IdV
     file.publish(bank, "ids", consumers.len() as u64, None)
 }
 
-/// Reads all consumers, and checks that every number up to the counts is there once.
-pub(crate) fn read(files: &[(FileRecord, Arc<ParquetFile>)], id_kind: IdKind, counts: &[u32], lineage: u128) -> Result<Universe> {
-    let mut places: Vec<Vec<Option<(u32, u32)>>> = counts.iter().map(|&count| vec![None; count as usize]).collect();
-    let mut parts = Vec::with_capacity(files.len());
-    for (number, (record, file)) in (0u32..).zip(files) {
+/// Reads all consumers, and checks that every number up to the counts is there once and in its place. On the threads of a runtime, or
+/// on this one.
+pub(crate) fn read(
+    files: &[(FileRecord, Arc<ParquetFile>)],
+    id_kind: IdKind,
+    counts: &[u32],
+    lineage: u128,
+    runtime: Option<&Runtime<'_>>,
+) -> Result<Universe> {
+    let parts = files
+        .iter()
+        .map(|(record, file)| Ids::read(record, file, id_kind))
+        .collect::<Result<Vec<_>>>()?;
+    let bucket = |number: usize| read_bucket(&parts, number, id_kind, counts[number]);
+    let stores = match runtime {
+        Some(runtime) => each_bucket((0..BUCKETS).collect(), runtime, |_, number| Ok(bucket(number)?))?,
+        None => (0..BUCKETS).map(bucket).collect::<Result<_>>()?,
+    };
+    Ok(Universe::lasting(id_kind, stores, lineage))
+}
+
+/// One file of consumers.
+struct Ids {
+    name: Arc<str>,
+    numbers: ArrayRef,
+    ids: ArrayRef,
+}
+
+impl Ids {
+    fn read(record: &FileRecord, file: &ParquetFile, id_kind: IdKind) -> Result<Ids> {
         let damaged = |problem: &str| BankError::corrupt(&**file.name(), problem);
         let (batch, _) = file.read(&["consumer_idx", "consumer"], 0..record.rows)?;
         let typed = |name: &str, data_type: &DataType| {
@@ -75,32 +101,49 @@ pub(crate) fn read(files: &[(FileRecord, Arc<ParquetFile>)], id_kind: IdKind, co
             column.cloned().ok_or_else(|| damaged("it does not have the columns of consumers"))
         };
         let (numbers, ids) = (typed("consumer_idx", &DataType::UInt32)?, typed("consumer", &id_type(id_kind))?);
-        for (row, idx) in (0u32..).zip(numbers.as_primitive::<UInt32Type>().values()) {
-            let idx = ConsumerIdx(*idx);
-            let place = places[idx.bucket()]
-                .get_mut(idx.local() as usize)
-                .ok_or_else(|| damaged("it has a number beyond those given"))?;
-            if place.replace((number, row)).is_some() {
-                return Err(damaged("it has a number that was given before"));
+        if !numbers.as_primitive::<UInt32Type>().values().is_sorted() {
+            return Err(damaged("its consumers are not in order"));
+        }
+        Ok(Ids {
+            name: file.name().clone(),
+            numbers,
+            ids,
+        })
+    }
+
+    fn numbers(&self) -> &[u32] {
+        self.numbers.as_primitive::<UInt32Type>().values()
+    }
+}
+
+/// The consumers of a bucket: each file goes on where the one before ended.
+fn read_bucket(parts: &[Ids], bucket: usize, id_kind: IdKind, count: u32) -> Result<IdStore> {
+    let mut store = IdStore::empty(id_kind);
+    for part in parts {
+        let numbers = part.numbers();
+        let start = numbers.partition_point(|&number| ConsumerIdx(number).bucket() < bucket);
+        let own = numbers[start..]
+            .iter()
+            .take_while(|&&number| ConsumerIdx(number).bucket() == bucket);
+        for (row, &number) in (start..).zip(own) {
+            if ConsumerIdx(number).local() as usize != store.len() {
+                return Err(BankError::corrupt(
+                    &*part.name,
+                    format!("consumer number {number} is not in its place"),
+                ));
+            }
+            match id_kind {
+                IdKind::Int64 => store.push_int(part.ids.as_primitive::<Int64Type>().value(row)),
+                IdKind::Text => store.push_text(part.ids.as_string::<i32>().value(row)),
             }
         }
-        parts.push(ids);
     }
-    let value = |(part, row): (u32, u32)| match id_kind {
-        IdKind::Int64 => IdValue::Int(parts[part as usize].as_primitive::<Int64Type>().value(row as usize)),
-        IdKind::Text => IdValue::Text(parts[part as usize].as_string::<i32>().value(row as usize).to_owned()),
-    };
-    let mut stores = Vec::with_capacity(BUCKETS);
-    for bucket in places {
-        let mut store = IdStore::empty(id_kind);
-        for place in bucket {
-            let place = place.ok_or_else(|| BankError::corrupt("ids", "a consumer's number is in no file"))?;
-            store.push(&value(place));
-        }
-        store.index();
-        stores.push(store);
+    if store.len() != count as usize {
+        let problem = format!("bucket {bucket} has {} consumers instead of {count}", store.len());
+        return Err(BankError::corrupt("ids", problem));
     }
-    Ok(Universe::lasting(id_kind, stores, lineage))
+    store.index();
+    Ok(store)
 }
 
 /// Consumers of a batch that the bank does not know, with the numbers they get. Buckets are numbered independently.

@@ -22,7 +22,7 @@ use crate::bank::state::State;
 use crate::base::{IdKind, Zone};
 use crate::event::{EventSchema, SchemaError};
 use crate::model::StageModel;
-use crate::timeline::Universe;
+use crate::timeline::{Runtime, Universe};
 
 type Result<T> = std::result::Result<T, BankError>;
 
@@ -353,10 +353,10 @@ impl DataBank {
     /// [`BankError::Corrupt`].
     pub fn consumers(&self) -> Result<Arc<Universe>> {
         self.check_process()?;
-        self.consumers_of(&self.state())
+        self.consumers_of(&self.state(), None)
     }
 
-    pub(super) fn consumers_of(&self, state: &State) -> Result<Arc<Universe>> {
+    pub(super) fn consumers_of(&self, state: &State, runtime: Option<&Runtime<'_>>) -> Result<Arc<Universe>> {
         let total: usize = state.consumers.iter().map(|&count| count as usize).sum();
         if let Some(universe) = locked(&self.shared.inside).universe.clone().filter(|known| known.len() == total) {
             return Ok(universe);
@@ -368,12 +368,8 @@ impl DataBank {
                 Arc::new(ParquetFile::open(&self.shared.path, record, &self.blocks(record)?)?),
             ));
         }
-        let universe = Arc::new(consumers::read(
-            &files,
-            state.types.id_kind("consumer"),
-            &state.consumers,
-            state.lineage(),
-        )?);
+        let id_kind = state.types.id_kind("consumer");
+        let universe = Arc::new(consumers::read(&files, id_kind, &state.consumers, state.lineage(), runtime)?);
         if self.view.is_none() {
             self.remember(universe.clone());
         }

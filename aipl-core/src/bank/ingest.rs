@@ -160,7 +160,7 @@ impl DataBank {
         let missing = check_events(&self.shared.schema, self.shared.zone.name(), events)?;
         let (types, new_types) = state.types.join(events)?;
         let shape = self.shape(&types);
-        let universe = self.consumers_for(&types)?;
+        let universe = self.consumers_for(&types, runtime)?;
         let newcomers = Newcomers::new();
         let spilled = Mutex::new(Spilled {
             bank: self,
@@ -268,8 +268,8 @@ impl DataBank {
     }
 
     /// The consumers that the bank knows; nobody, of the batch's type, before the first batch.
-    fn consumers_for(&self, types: &Types) -> Result<std::sync::Arc<Universe>> {
-        let known = self.consumers()?;
+    fn consumers_for(&self, types: &Types, runtime: &Runtime<'_>) -> Result<std::sync::Arc<Universe>> {
+        let known = self.consumers_of(&self.state(), Some(runtime))?;
         if known.is_empty() && known.id_kind() != types.id_kind("consumer") {
             return Ok(std::sync::Arc::new(Universe::of_ids(types.id_kind("consumer"), [])));
         }

@@ -88,7 +88,7 @@ impl DataBank {
             });
         };
         let bits = self.set_file(&state, &found.file)?.set(0, &state.consumers)?;
-        Ok(Audience::new(bits, self.consumers_of(&state)?, &found.made))
+        Ok(Audience::new(bits, self.consumers_of(&state, None)?, &found.made))
     }
 
     /// Every version of every audience, by name and version.

@@ -71,13 +71,24 @@ impl IdStore {
 
     /// Appends an identifier of the store's kind; others are passed over.
     pub(crate) fn push(&mut self, id: &IdValue) {
-        match (&mut self.ids, id) {
-            (Ids::Int(values), IdValue::Int(value)) => values.push(*value),
-            (Ids::Text { ends, bytes }, IdValue::Text(text)) => {
-                bytes.extend_from_slice(text.as_bytes());
-                ends.push(bytes.len() as u32);
-            }
-            _ => {}
+        match id {
+            IdValue::Int(value) => self.push_int(*value),
+            IdValue::Text(text) => self.push_text(text),
+        }
+    }
+
+    /// Appends an integer to a store of integers.
+    pub(crate) fn push_int(&mut self, value: i64) {
+        if let Ids::Int(values) = &mut self.ids {
+            values.push(value);
+        }
+    }
+
+    /// Appends a text to a store of texts.
+    pub(crate) fn push_text(&mut self, text: &str) {
+        if let Ids::Text { ends, bytes } = &mut self.ids {
+            bytes.extend_from_slice(text.as_bytes());
+            ends.push(bytes.len() as u32);
         }
     }
 
