@@ -40,7 +40,12 @@ impl Timelines for DataBank {
     }
 
     fn id_kind(&self, role: &str) -> IdKind {
-        self.state().types.id_kind(role)
+        let state = self.state();
+        if role == "consumer" && state.links.is_some() {
+            // Consumers are persons.
+            return IdKind::Int64;
+        }
+        state.types.id_kind(role)
     }
 
     fn fingerprint(&self) -> String {
@@ -52,6 +57,13 @@ impl Timelines for DataBank {
         self.check_process()?;
         let snapshot = Snapshot::of(self, Some(runtime))?;
         snapshot.check_expired(question)?;
+        if let Some(people) = self.people_of(&snapshot.state, runtime)? {
+            // Rows of one person lie in the buckets of all accounts, so they are spread anew.
+            return self
+                .events_of(snapshot, None)?
+                .with_identity((*people).clone())?
+                .visit(question, runtime, show);
+        }
         let columns = needed_columns(&snapshot, &needed_roles(&snapshot, question));
         visit(&snapshot, &columns, question, runtime, show)
     }
@@ -62,22 +74,30 @@ impl Timelines for DataBank {
 
     fn log(&self, fields: Option<&[String]>, consumer: Option<&IdValue>, runtime: &Runtime<'_>) -> Result<EventLog, ScanError> {
         self.check_process()?;
-        load(&self.events_of(consumer, Some(runtime))?, fields, consumer, runtime)
+        let snapshot = Snapshot::of(self, Some(runtime))?;
+        match self.people_of(&snapshot.state, runtime)? {
+            Some(people) => load(
+                &self.events_of(snapshot, None)?.with_identity((*people).clone())?,
+                fields,
+                consumer,
+                runtime,
+            ),
+            None => load(&self.events_of(snapshot, consumer)?, fields, consumer, runtime),
+        }
     }
 }
 
 impl DataBank {
-    /// The bank's events as lazy events, in columns that bear the names of their fields.
+    /// The bank's events as lazy events of accounts, in columns that bear the names of their fields.
     ///
     /// # Errors
     /// [`BankError::Corrupt`].
     pub fn events(&self) -> Result<Events, BankError> {
         self.check_process()?;
-        Ok(self.events_of(None, None)?)
+        Ok(self.events_of(Snapshot::of(self, None)?, None)?)
     }
 
-    fn events_of(&self, consumer: Option<&IdValue>, runtime: Option<&Runtime<'_>>) -> Result<Events, ScanError> {
-        let snapshot = Snapshot::of(self, runtime)?;
+    fn events_of(&self, snapshot: Snapshot, consumer: Option<&IdValue>) -> Result<Events, ScanError> {
         let only = consumer.map(|consumer| snapshot.universe.find(consumer));
         let source = BankSource {
             columns: snapshot.columns(),

@@ -92,8 +92,18 @@ impl DataBank {
             ),
             ("audiences", json!(state.audiences.len())),
             ("segments", of("segments")),
+            (
+                "identity",
+                json!(
+                    state
+                        .links
+                        .as_ref()
+                        .map(|links| json!({"id_type": links.id_type, "unknown": if links.reject_unknown { "reject" } else { "keep" }}))
+                ),
+            ),
             ("ids", of("ids")),
             ("bitmaps", of("bitmaps")),
+            ("links", of("links")),
             ("bytes", json!(state.files.iter().map(|file| file.bytes).sum::<u64>())),
         ])
     }

@@ -21,6 +21,7 @@ use crate::bank::segment::{ParquetFile, Segment};
 use crate::bank::state::State;
 use crate::base::{IdKind, Zone};
 use crate::event::{EventSchema, SchemaError};
+use crate::identity::People;
 use crate::model::StageModel;
 use crate::timeline::{Runtime, Universe};
 
@@ -100,6 +101,8 @@ struct Inside {
     blocks: HashMap<String, Vec<u8>>,
     segments: HashMap<String, Arc<Segment>>,
     universe: Option<Arc<Universe>>,
+    /// The persons of a file of links.
+    people: Option<(String, Arc<People>)>,
     /// Every state that somebody may still read.
     states: Vec<Weak<State>>,
 }
@@ -182,7 +185,6 @@ impl DataBank {
                 tz: tz.to_owned(),
                 zones: format!("{:016x}", zone.fingerprint()),
                 model: params.model.as_ref().map(StageModel::to_value),
-                identity: None,
             }),
             ..Record::new()
         };
@@ -380,6 +382,19 @@ impl DataBank {
         locked(&self.shared.inside).universe = Some(universe);
     }
 
+    pub(super) fn known_people(&self, file: &str) -> Option<Arc<People>> {
+        let inside = locked(&self.shared.inside);
+        inside
+            .people
+            .as_ref()
+            .filter(|(known, _)| known == file)
+            .map(|(_, people)| people.clone())
+    }
+
+    pub(super) fn remember_people(&self, file: String, people: Arc<People>) {
+        locked(&self.shared.inside).people = Some((file, people));
+    }
+
     pub(super) fn state(&self) -> Arc<State> {
         match &self.view {
             Some(view) => view.clone(),
@@ -515,6 +530,7 @@ impl Inside {
             blocks: contents.blocks.into_iter().collect(),
             segments: HashMap::new(),
             universe: None,
+            people: None,
             states: Vec::new(),
         };
         inside.put(state);

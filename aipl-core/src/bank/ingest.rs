@@ -306,7 +306,7 @@ impl DataBank {
     }
 }
 
-fn check_batch_id(id: &str) -> Result<()> {
+pub(super) fn check_batch_id(id: &str) -> Result<()> {
     if id.is_empty() || id.len() > 256 {
         return Err(BankError::parameter(
             "batch_id",

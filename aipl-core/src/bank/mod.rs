@@ -14,6 +14,7 @@ mod files;
 mod handle;
 mod ingest;
 mod kept;
+mod links;
 mod lock;
 mod merge;
 mod record;
@@ -29,6 +30,7 @@ pub use error::BankError;
 pub use handle::{CreateParams, DataBank, Mode};
 pub use ingest::{IngestParams, IngestReport, LEAST_MEMORY};
 pub use kept::{KeptDay, MaterializeReport};
+pub use links::{LinkReport, LinkRules};
 pub use record::{AudienceRecord, BatchRecord};
 
 use crate::base::Day;

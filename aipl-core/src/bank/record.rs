@@ -33,6 +33,9 @@ pub struct Record {
     /// Consumers by bucket after it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub consumers: Vec<u32>,
+    /// How consumers become persons.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub links: Option<LinksRecord>,
     /// The day before which events are gone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expired: Option<String>,
@@ -64,8 +67,18 @@ pub struct BankRecord {
     pub zones: String,
     /// The stage model that kept days are of, unless another is named.
     pub model: Option<Value>,
-    /// How consumers become persons.
-    pub identity: Option<Value>,
+}
+
+/// How consumers become persons.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinksRecord {
+    /// The file of the map.
+    pub file: String,
+    /// The id type of consumers.
+    pub id_type: String,
+    /// Whether events of consumers that no link knows are rejected.
+    pub reject_unknown: bool,
 }
 
 /// A file of the bank.
@@ -90,7 +103,7 @@ pub struct FileRecord {
 }
 
 /// A batch.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BatchRecord {
     /// The id that the caller gave it.

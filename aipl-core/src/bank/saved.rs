@@ -38,7 +38,11 @@ impl DataBank {
         self.write("save_audience", || {
             let state = self.state();
             if audience.fingerprint() != state.lineage() {
-                let problem = "the audience was not made from this bank; make it of the bank's consumers by its identifiers";
+                let problem = if state.links.is_some() {
+                    "audiences of persons are not kept: persons change with every batch of links; save the accounts, by their identifiers"
+                } else {
+                    "the audience was not made from this bank; make it of the bank's consumers by its identifiers"
+                };
                 return Err(BankError::parameter("audience", problem));
             }
             let file = sets::write(self.path(), Directory::default(), &[audience.bits().clone()])?;

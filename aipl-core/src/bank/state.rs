@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::bank::catalog::Commit;
 use crate::bank::columns::Types;
 use crate::bank::error::BankError;
-use crate::bank::record::{AudienceRecord, BankRecord, BatchRecord, FileRecord, KeptRecord, Record};
+use crate::bank::record::{AudienceRecord, BankRecord, BatchRecord, FileRecord, KeptRecord, LinksRecord, Record};
 use crate::base::Day;
 use crate::base::id::BUCKETS;
 
@@ -26,6 +26,7 @@ pub(crate) struct State {
     /// Consumers by bucket.
     pub consumers: Vec<u32>,
     pub expired: Option<Day>,
+    pub links: Option<LinksRecord>,
     pub kept: Vec<KeptRecord>,
     /// Every version of every audience that is listed.
     pub audiences: Vec<AudienceRecord>,
@@ -53,6 +54,7 @@ impl State {
             types: Types::default(),
             consumers: vec![0; BUCKETS],
             expired: None,
+            links: None,
             kept: Vec::new(),
             audiences: Vec::new(),
             versions: HashMap::new(),
@@ -86,6 +88,9 @@ impl State {
         }
         if let Some(day) = &record.expired {
             self.expired = Some(day.parse().map_err(|_| damaged(format!("{day:?} is no day")))?);
+        }
+        if let Some(links) = &record.links {
+            self.links = Some(links.clone());
         }
         self.kept.retain(|kept| !record.dropped.contains(&kept.file));
         self.kept.extend(record.kept.iter().cloned());

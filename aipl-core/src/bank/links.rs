@@ -1,0 +1,271 @@
+//! Identity rows in a bank: taken in by batches like events. Events stay as accounts; persons are made of them when a question is asked, so
+//! a merge or split of persons rewrites no event, and the answer is that of a bank built anew with all links.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::bank::error::BankError;
+use crate::bank::files::{CheckedFile, NewFile, Published, hex128};
+use crate::bank::handle::{DataBank, object};
+use crate::bank::ingest::check_batch_id;
+use crate::bank::record::{BatchRecord, LinksRecord, Record};
+use crate::bank::segment::arrow_fault;
+use crate::bank::state::State;
+use crate::identity::{Guards, IdType, IdTypeOf, IdentityMap, People, Reading, Unknown};
+use crate::source::{OnError, Source, SourceError};
+use crate::timeline::{Runtime, add_identities, read_identities, resolve_identities, write_identities};
+
+type Result<T> = std::result::Result<T, BankError>;
+
+/// How the first batch of links makes persons; later batches go by the same rules.
+#[derive(Debug, Clone)]
+pub struct LinkRules {
+    /// The id types of the rows, the strongest first.
+    pub types: Vec<IdType>,
+    /// Guards against wrong merges.
+    pub guards: Guards,
+    /// The id type of the bank's consumers.
+    pub id_type: String,
+    /// What becomes of consumers that no link knows.
+    pub unknown: Unknown,
+}
+
+/// What became of a batch of links.
+#[derive(Debug, Clone)]
+pub struct LinkReport {
+    /// The batch and its rows.
+    pub batch: BatchRecord,
+    /// The commit that holds it.
+    pub commit: u64,
+    /// Whether the bank had the batch already, with the same content.
+    pub replayed: bool,
+    /// Persons and identifiers afterwards.
+    pub persons: u64,
+    /// Identifiers afterwards.
+    pub ids: u64,
+    /// Kept days that no longer hold.
+    pub dropped_days: Vec<String>,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+impl LinkReport {
+    /// The report as plain data.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        object([
+            ("batch_id", json!(self.batch.id)),
+            ("replayed", json!(self.replayed)),
+            ("commit", json!(self.commit)),
+            ("rows_added", json!(self.batch.rows_added)),
+            ("persons", json!(self.persons)),
+            ("ids", json!(self.ids)),
+            ("dropped_days", json!(self.dropped_days)),
+            ("seconds", json!(self.seconds)),
+        ])
+    }
+}
+
+impl DataBank {
+    /// Takes in a batch of identity rows; from the first one on every question counts persons. `rules` are those of the first batch.
+    ///
+    /// # Errors
+    /// As [`DataBank::ingest`]; [`BankError::Parameter`] where the first batch comes without rules or a later one with other ones; what
+    /// [`resolve_identities`] refuses.
+    pub fn ingest_links(
+        &self,
+        rows: &dyn Source,
+        batch_id: &str,
+        rules: Option<&LinkRules>,
+        reading: &Reading,
+        on_error: OnError,
+        runtime: &Runtime<'_>,
+    ) -> Result<LinkReport> {
+        check_batch_id(batch_id)?;
+        self.write("ingest_links", || {
+            let (started, state) = (Instant::now(), self.state());
+            let had = self.people_of(&state, runtime)?;
+            let (types, guards, links) = settle_rules(&state, had.as_deref(), rules)?;
+            let own = resolve_identities(rows, types, guards, reading, on_error, runtime)?;
+            let batch = BatchRecord {
+                id: batch_id.to_owned(),
+                content: hex128(content(&own)?),
+                rows_read: own.rows() as u64,
+                rows_added: own.rows() as u64,
+                ..BatchRecord::default()
+            };
+            if let Some((commit, known)) = state.batches.get(batch_id) {
+                if known.content != batch.content {
+                    return Err(BankError::BatchConflict {
+                        id: batch_id.to_owned(),
+                        had: known.rows_added,
+                        has: batch.rows_added,
+                    });
+                }
+                let map = had.as_ref().map_or(&own, |people| people.map());
+                return Ok(report(known.clone(), *commit, true, map, Vec::new(), started));
+            }
+            let map = match &had {
+                Some(people) => add_identities(people.map(), rows, reading, on_error, runtime)?,
+                None => own,
+            };
+            // The rules are found wrong before anything is written.
+            let people = People::new(map.clone(), IdTypeOf::Type(links.id_type.clone()), unknown_of(&links)).map_err(SourceError::from)?;
+            let file = self.write_map(&map, runtime)?;
+            let dropped: Vec<String> = state.kept.iter().map(|kept| kept.file.clone()).collect();
+            let dropped_days = state.kept.iter().map(|kept| super::day_text(kept.day)).collect();
+            let old = state.links.as_ref().map(|links| links.file.clone());
+            let links = LinksRecord {
+                file: file.record.name.clone(),
+                ..links
+            };
+            let record = Record {
+                batch: Some(batch.clone()),
+                links: Some(links),
+                remove: dropped.iter().cloned().chain(old).collect(),
+                dropped,
+                ..Record::of("ingest_links")
+            };
+            let name = file.record.name.clone();
+            let commit = self.commit(record, &[file], &[])?;
+            self.remember_people(name, Arc::new(people));
+            Ok(report(batch, commit, false, &map, dropped_days, started))
+        })
+    }
+
+    /// The map of the bank's persons, if links were taken in.
+    ///
+    /// # Errors
+    /// [`BankError::Corrupt`].
+    pub fn identity(&self, runtime: &Runtime<'_>) -> Result<Option<Arc<People>>> {
+        self.check_process()?;
+        self.people_of(&self.state(), runtime)
+    }
+
+    pub(super) fn people_of(&self, state: &State, runtime: &Runtime<'_>) -> Result<Option<Arc<People>>> {
+        let Some(links) = &state.links else { return Ok(None) };
+        if let Some(known) = self.known_people(&links.file) {
+            return Ok(Some(known));
+        }
+        let missing = || BankError::corrupt("catalog.sqlite", format!("{} is named and not listed", links.file));
+        let record = state.file(&links.file).ok_or_else(missing)?;
+        CheckedFile::open(self.path(), record, &self.blocks(record)?)?.verify(record)?;
+        let map = read_identities(&self.path().join("links").join(&links.file), runtime)?;
+        let people = People::new(map, IdTypeOf::Type(links.id_type.clone()), unknown_of(links)).map_err(SourceError::from)?;
+        let people = Arc::new(people);
+        self.remember_people(links.file.clone(), people.clone());
+        Ok(Some(people))
+    }
+
+    /// Writes a map into the bank.
+    fn write_map(&self, map: &IdentityMap, runtime: &Runtime<'_>) -> Result<Published> {
+        let unfinished = self.path().join("tmp").join(super::files::random_name()?);
+        let written = write_identities(map, &unfinished, runtime).map_err(BankError::from).and_then(|()| {
+            let mut file = NewFile::create(self.path(), "parquet")?;
+            let copied = std::fs::File::open(&unfinished).and_then(|mut from| std::io::copy(&mut from, &mut file));
+            copied
+                .and_then(|_| file.flush())
+                .map_err(|error| BankError::io(self.path(), &error))?;
+            file.publish(self.path(), "links", map.rows() as u64, None)
+        });
+        let _ = std::fs::remove_file(&unfinished);
+        written
+    }
+}
+
+/// The rules that a batch goes by.
+fn settle_rules(state: &State, had: Option<&People>, rules: Option<&LinkRules>) -> Result<(Vec<IdType>, Guards, LinksRecord)> {
+    let Some((people, links)) = had.zip(state.links.clone()) else {
+        let none = || {
+            BankError::parameter(
+                "id_types",
+                "the first batch of links says which id types there are, and which one consumers are",
+            )
+        };
+        let rules = rules.ok_or_else(none)?;
+        let links = LinksRecord {
+            file: String::new(),
+            id_type: rules.id_type.clone(),
+            reject_unknown: rules.unknown == Unknown::Reject,
+        };
+        return Ok((rules.types.clone(), rules.guards, links));
+    };
+    let same =
+        |rules: &LinkRules| rules.types == people.map().types() && rules.id_type == links.id_type && rules.unknown == unknown_of(&links);
+    if rules.is_some_and(|rules| !same(rules)) {
+        let problem = "the rules of persons were settled by the first batch of links; leave them out, or build a bank anew";
+        return Err(BankError::parameter("id_types", problem));
+    }
+    Ok((people.map().types().to_vec(), people.map().guards(), links))
+}
+
+fn unknown_of(links: &LinksRecord) -> Unknown {
+    if links.reject_unknown { Unknown::Reject } else { Unknown::Keep }
+}
+
+fn report(batch: BatchRecord, commit: u64, replayed: bool, map: &IdentityMap, dropped_days: Vec<String>, started: Instant) -> LinkReport {
+    LinkReport {
+        batch,
+        commit,
+        replayed,
+        persons: map.len() as u64,
+        ids: map.ids() as u64,
+        dropped_days,
+        seconds: started.elapsed().as_secs_f64(),
+    }
+}
+
+/// What rows say, whatever their order: the wrapping sum over rows of the XXH3-128 of their identifiers in order, time and source.
+fn content(map: &IdentityMap) -> Result<u128> {
+    let (_, observations) = map.observations().map_err(SourceError::from)?;
+    let (mut content, mut row, mut ids) = (0u128, None, Vec::new());
+    let mut end = |ids: &mut Vec<String>| {
+        ids.sort_unstable();
+        content = content.wrapping_add(xxh3_128(ids.join("\u{1f}").as_bytes()));
+        ids.clear();
+    };
+    for batch in observations {
+        let batch = batch.map_err(arrow_fault)?;
+        for (number, text) in texts(&batch)? {
+            if row.is_some_and(|row| row != number) {
+                end(&mut ids);
+            }
+            row = Some(number);
+            ids.push(text);
+        }
+    }
+    if !ids.is_empty() {
+        end(&mut ids);
+    }
+    Ok(content)
+}
+
+/// The row of each identifier, and the identifier with its type, time and source.
+fn texts(batch: &RecordBatch) -> Result<Vec<(i64, String)>> {
+    let column = |name: &str, data_type: DataType| {
+        let missing = || BankError::from(SourceError::Sink(format!("a map has no column {name:?}")));
+        cast(batch.column_by_name(name).ok_or_else(missing)?, &data_type).map_err(arrow_fault)
+    };
+    let rows = column("row", DataType::Int64)?;
+    let fields = ["id_type", "id", "seen_at", "source"].map(|name| column(name, DataType::Utf8));
+    let fields = fields.into_iter().collect::<Result<Vec<_>>>()?;
+    let text = |row: usize| {
+        let parts = fields.iter().map(|field| {
+            if field.is_null(row) {
+                ""
+            } else {
+                field.as_string::<i32>().value(row)
+            }
+        });
+        parts.collect::<Vec<_>>().join("\u{1e}")
+    };
+    let rows = rows.as_primitive::<Int64Type>();
+    Ok((0..batch.num_rows()).map(|row| (rows.value(row), text(row))).collect())
+}
