@@ -4,14 +4,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aipl_core::Error;
-use aipl_core::bank::{BankError, CreateParams, DataBank, IngestParams, Mode};
+use aipl_core::bank::{BankError, CreateParams, DataBank, IngestParams, LinkRules, Mode};
 use aipl_core::base::Day;
+use aipl_core::identity::Unknown;
 use aipl_core::timeline::Timelines;
 use pyo3::prelude::*;
 use serde_json::Value;
 
 use crate::audience::{PyAudience, PyUniverse};
 use crate::events::PyEvents;
+use crate::identity::{How, PyIdentityMap, PyRows, guards, reading};
 use crate::model::PyModel;
 use crate::runtime::{detached, guarded};
 use crate::schema::PySchema;
@@ -20,6 +22,19 @@ use crate::schema::PySchema;
 #[pyclass(frozen, module = "aipl._core", name = "DataBank")]
 pub struct PyDataBank {
     pub inner: DataBank,
+}
+
+/// Id types as JSON, the guards, the id type of consumers, and whether unknown ones are rejected.
+type Rules = (String, Option<u32>, Option<u32>, String, bool);
+
+fn link_rules((types, max_people_per_id, max_component, id_type, reject): Rules) -> Result<LinkRules, Error> {
+    let types = serde_json::from_str(&types).map_err(|error| Error::Parameter(format!("id_types: {error}")))?;
+    Ok(LinkRules {
+        types,
+        guards: guards(max_people_per_id, max_component),
+        id_type,
+        unknown: if reject { Unknown::Reject } else { Unknown::Keep },
+    })
 }
 
 fn json(values: impl IntoIterator<Item = Value>) -> String {
@@ -132,6 +147,38 @@ impl PyDataBank {
 
     fn drop_audience(&self, py: Python<'_>, name: &str) -> PyResult<u64> {
         guarded(py, || self.inner.drop_audience(name))
+    }
+
+    fn files(&self, py: Python<'_>, folder: &str) -> PyResult<Vec<PathBuf>> {
+        guarded(py, || self.inner.files(folder))
+    }
+
+    /// `rules` are the id types as JSON, two guards, the id type of consumers, and whether unknown ones are rejected.
+    #[pyo3(signature = (rows, batch_id, rules, how, progress=None))]
+    fn ingest_links(
+        &self,
+        py: Python<'_>,
+        rows: &PyRows,
+        batch_id: &str,
+        rules: Option<Rules>,
+        how: How,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<String> {
+        detached(py, progress.as_ref(), |runtime| {
+            let rules = rules.map(link_rules).transpose()?;
+            let (reading, on_error) = reading(how)?;
+            let report = self
+                .inner
+                .ingest_links(&*rows.source, batch_id, rules.as_ref(), &reading, on_error, runtime)?;
+            Ok::<_, Error>(report.to_json().to_string())
+        })
+    }
+
+    fn identity(&self, py: Python<'_>) -> PyResult<Option<PyIdentityMap>> {
+        let people = detached(py, None, |runtime| self.inner.identity(runtime))?;
+        Ok(people.map(|people| PyIdentityMap {
+            inner: people.map().clone(),
+        }))
     }
 
     fn commits(&self) -> String {

@@ -34,7 +34,7 @@ pub struct PyIdentityMap {
 /// Rows of identifiers, wherever they are.
 #[pyclass(frozen, module = "aipl._core", name = "Rows")]
 pub struct PyRows {
-    source: Arc<dyn Source>,
+    pub source: Arc<dyn Source>,
 }
 
 #[pymethods]
@@ -59,9 +59,9 @@ impl PyRows {
 }
 
 /// How to read rows: the columns of times and sources, the zone, and whether values that cannot be used end it.
-type How = (Option<String>, Option<String>, String, bool);
+pub type How = (Option<String>, Option<String>, String, bool);
 
-fn reading((seen_at, source, tz, raise): How) -> Result<(Reading, OnError), Error> {
+pub fn reading((seen_at, source, tz, raise): How) -> Result<(Reading, OnError), Error> {
     let zone = Zone::named(&tz).map_err(|error| {
         Error::from(SchemaError::Field {
             field: "tz".to_owned(),
@@ -76,7 +76,7 @@ fn reading((seen_at, source, tz, raise): How) -> Result<(Reading, OnError), Erro
     Ok((reading, if raise { OnError::Raise } else { OnError::Reject }))
 }
 
-fn guards(max_people_per_id: Option<u32>, max_component: Option<u32>) -> Guards {
+pub fn guards(max_people_per_id: Option<u32>, max_component: Option<u32>) -> Guards {
     Guards {
         max_people_per_id,
         max_component,

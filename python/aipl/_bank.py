@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -14,6 +14,7 @@ from aipl._arguments import choice, count, day, text, type_error
 from aipl._audience import Audience, Universe
 from aipl._errors import ParameterError
 from aipl._events import Events, Progress, checked_progress, from_arrow, scan_csv, scan_ipc, scan_parquet
+from aipl._identity import IdentityMap, IdType, Rows, _how, _id_types, _limit, _rows
 from aipl._model import StageModel
 from aipl._schema import EventSchema
 
@@ -202,6 +203,104 @@ class DataBank:
             return scan_csv(listed, schema, tz=tz, delimiter="\t" if ending == ".tsv" else ",")
         scan = scan_ipc if ending in (".arrow", ".ipc", ".feather", ".arrows") else scan_parquet
         return scan(listed, schema, tz=tz)
+
+    def ingest_links(
+        self,
+        rows: Rows,
+        *,
+        batch_id: str,
+        id_types: Iterable[str | IdType] | None = None,
+        id_type: str | None = None,
+        unknown: str = "keep",
+        max_people_per_id: int | None = 10,
+        max_component: int | None = None,
+        seen_at: str | None = None,
+        source: str | None = None,
+        on_error: str = "reject",
+        progress: Progress | None = None,
+    ) -> dict[str, Any]:
+        """Take in a batch of identity rows: all of it or nothing, once. From the first one on, every question counts persons.
+
+        The bank keeps accounts as they came; persons are made of them when a question is asked. So a batch of links rewrites no event,
+        and the answer is that of a bank that was built anew with all links. Kept days are dropped, since they are of accounts, and
+        neither days nor audiences of persons can be kept.
+
+        Parameters
+        ----------
+        rows, max_people_per_id, max_component, seen_at, source, on_error, progress
+            As of `resolve_identities`.
+        batch_id : str
+            As of `ingest`; batches of events and links share one list.
+        id_types : list of str or IdType
+            The id types, in order of priority. Settled by the first batch of links; later ones leave it out.
+        id_type : str
+            The id type of the bank's consumers. Settled by the first batch as well.
+        unknown : {"keep", "reject"}
+            Whether a consumer that no link knows is a person of its own, or no event of it counts.
+
+        Returns
+        -------
+        dict
+            `batch_id`, `commit`, `replayed`, `rows_added`, `persons` and `ids` afterwards, `dropped_days`, `seconds`.
+
+        Raises
+        ------
+        ParameterError
+            If the first batch comes without id types, or a later one with others.
+        StoreError, ColumnNotFoundError, SchemaError, RejectedRowsError
+            As of `ingest` and `resolve_identities`.
+
+        Examples
+        --------
+        >>> bank = aipl.DataBank.create(folder / "bank", schema, tz="Asia/Shanghai")
+        >>> _ = bank.ingest(events, batch_id="june")
+        >>> links = pyarrow.table({"phone": ["13912345679", "13912345679"], "account": ["u1", "u5"]})
+        >>> bank.ingest_links(links, batch_id="links of june", id_types=["phone", "account"], id_type="account")["persons"]
+        1
+        >>> aipl.snapshot(bank, model, as_of="2024-06-30").counts().to_pydict()["consumers"]
+        [0, 1, 2, 1]
+        """
+        rules = None
+        types = self.identity.id_types if id_types is None and self.identity is not None else _id_types(id_types or [])
+        if id_types is not None or id_type is not None:
+            reject = choice("unknown", unknown, ("keep", "reject")) == "reject"
+            rules = (
+                json.dumps([kind._data for kind in types]),
+                _limit("max_people_per_id", max_people_per_id),
+                _limit("max_component", max_component),
+                text("id_type", id_type),
+                reject,
+            )
+        told: dict[str, Any] = json.loads(
+            self._inner.ingest_links(
+                _rows(rows, [kind.name for kind in types]),
+                text("batch_id", batch_id),
+                rules,
+                _how(seen_at, source, self.tz, on_error),
+                checked_progress(progress),
+            )
+        )
+        return told
+
+    @property
+    def identity(self) -> IdentityMap | None:
+        """The map of all links that were taken in; None before the first."""
+        inner = self._inner.identity()
+        return None if inner is None else IdentityMap(inner)
+
+    def files(self, folder: str = "segments") -> list[str]:
+        """Paths of the files that count: `"segments"`, `"ids"`, `"bitmaps"` or `"links"`; for DuckDB, Polars and the like.
+
+        They stay in place while this handle is open.
+
+        Examples
+        --------
+        >>> bank = aipl.DataBank.create(folder / "bank", schema, tz="Asia/Shanghai")
+        >>> _ = bank.ingest(events, batch_id="june")
+        >>> [pyarrow.parquet.read_table(path).num_rows for path in bank.files()]
+        [6]
+        """
+        return [os.fspath(path) for path in self._inner.files(text("folder", folder))]
 
     def compact(self, *, progress: Progress | None = None) -> dict[str, Any]:
         """Merge all segments, so that questions read fewer files. Readers go on reading the old files until `vacuum` removes them.

@@ -75,7 +75,7 @@ def test_every_analysis_takes_a_bank(bank: aipl.DataBank) -> None:
             aipl.history(source, MODEL, consumer="u1", scope="b1").to_dicts(),
             sorted(map(str, aipl.timeline(source, consumer="u1").to_dicts())),
             aipl.transition_drivers(
-                source, MODEL, scope="b1", from_stage="out", to_stage="A", start="2024-05-31", end="2024-06-10", by="behavior"
+                source, MODEL, scope="b1", from_stage="A", to_stage="P", start="2024-06-01", end="2024-06-10", by="behavior"
             ).to_dicts(),
         ]  # fmt: skip
 
@@ -291,6 +291,52 @@ def test_backup_is_a_bank(bank: aipl.DataBank, tmp_path: Path) -> None:
     assert copy.verify()["rows"] == 240 and copy.info()["id"] == bank.info()["id"]
     assert copy.ingest(events(BATCHES[DAYS[0]]), batch_id=DAYS[0])["replayed"]
     assert copy.events().load().info()["rows"] == 240
+
+
+def test_links_make_persons_of_accounts(bank: aipl.DataBank, tmp_path: Path) -> None:
+    rows = pa.table({"phone": [f"139{i % 15:08d}" for i in range(30)], "account": [f"u{i}" for i in range(30)]})
+    bank.materialize("2024-06-10")
+    with pytest.raises(aipl.ParameterError, match="the first batch of links says"):
+        bank.ingest_links(rows, batch_id="links 0")
+    told = bank.ingest_links(rows.slice(0, 20), batch_id="links 1", id_types=["phone", "account"], id_type="account")
+    assert (told["persons"], told["dropped_days"]) == (15, ["2024-06-10 (databank)"])
+    bank.ingest_links(rows.slice(20), batch_id="links 2")
+    turned = rows.slice(20).take(list(reversed(range(10))))
+    assert bank.ingest_links(turned, batch_id="links 2")["replayed"]
+    with pytest.raises(aipl.StoreError, match="other content"):
+        bank.ingest_links(rows.slice(0, 3), batch_id="links 2")
+    people = aipl.resolve_identities(rows, ["phone", "account"], tz=ZONE)
+    through = events(pa.concat_tables(BATCHES.values())).with_identity(people, id_type="account")
+    span = {"start": "2024-06-02", "end": "2024-06-10"}
+
+    def asked(source: aipl.DataBank | aipl.Events) -> list[object]:
+        snap = aipl.snapshot(source, MODEL, as_of="2024-06-10")
+        return [
+            snap.labels().to_dicts(),
+            snap.report["identity"],
+            snap.audience("b1", "A").ids(id_type="account"),
+            aipl.trend(source, MODEL, **span).to_dicts(),
+            aipl.flow(source, MODEL, scope="b1", **span).matrix().to_dicts(),
+            len(aipl.timeline(source, consumer=people.lookup("account", "u1"))),
+        ]
+
+    def same(bank: aipl.DataBank) -> bool:
+        by_bank, by_events = asked(bank), asked(through)
+        return by_bank == by_events
+
+    assert bank.identity.persons().to_dicts() == people.persons().to_dicts()
+    assert same(bank)
+    bank.compact()
+    bank.vacuum()
+    bank.verify()
+    bank.close()
+    with aipl.DataBank.open(tmp_path / "bank", "rw") as again:
+        assert same(again)
+        with pytest.raises(aipl.ParameterError, match="days of persons are not kept"):
+            again.materialize("2024-06-10")
+        person = aipl.snapshot(again, MODEL, as_of="2024-06-10").audience("b1", "A")
+        with pytest.raises(aipl.ParameterError, match="audiences of persons are not kept"):
+            again.save_audience("people", person)
 
 
 # ---- the command line

@@ -48,7 +48,10 @@ def test_examples_run(name: str, tmp_path: Path) -> None:
         if isinstance(value, type) and value.__module__ == "aipl" and name != "aipl":
             # Without a module the finder takes methods as well, whatever module their code names.
             cases += finder.find(value, f"{name}.{value.__name__}", module=False, globs=example_globals(tmp_path))
-    for case in cases:
+    for number, case in enumerate(cases):
+        # What one example makes is not in the way of another.
+        case.globs["folder"] = tmp_path / str(number)
+        case.globs["folder"].mkdir()
         runner.run(case, out=report.append)
     assert runner.summarize(verbose=False).failed == 0, "".join(report)
 

@@ -319,6 +319,24 @@ impl DataBank {
         drop(locked(&self.shared.lease).take());
     }
 
+    /// The files of a folder (`segments`, `ids`, `bitmaps`, `links`) that count in this handle's state, for other tools. They stay in
+    /// place while the handle is open.
+    ///
+    /// # Errors
+    /// [`BankError::Parameter`] with the choices.
+    pub fn files(&self, folder: &str) -> Result<Vec<PathBuf>> {
+        const SHOWN: [&str; 4] = ["segments", "ids", "bitmaps", "links"];
+        if !SHOWN.contains(&folder) {
+            return Err(BankError::parameter(
+                "folder",
+                format!("{folder:?} is not one of {}", SHOWN.join(", ")),
+            ));
+        }
+        let state = self.state();
+        let place = |file: &FileRecord| self.shared.path.join(folder).join(&file.name);
+        Ok(state.of_folder(folder).map(place).collect())
+    }
+
     /// Every commit: its number, and what it did as plain data.
     #[must_use]
     pub fn commits(&self) -> Vec<Value> {
