@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import bank
 import identities
 import snapshot
 
@@ -169,3 +170,24 @@ def test_strings_are_resolved_beside_their_decoding(tmp_path: Path, capsys: pyte
     pytest.importorskip("numpy")
     assert identities.strings(tmp_path, 400, 300, 5) == 0
     assert "300 rows" in capsys.readouterr().out
+
+
+def test_a_bank_answers_as_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("duckdb")
+    rows = 400
+    table = pa.table(
+        {
+            "user_id": [row % 37 for row in range(rows)],
+            "brand": [f"b{row % 3}" for row in range(rows)],
+            "action": [["view", "purchase", "favorite", "member_join"][row % 4] for row in range(rows)],
+            "ts": pa.array([ago(row % 30) for row in range(rows)], pa.timestamp("us")),
+            "rating": [4.0 if row % 5 else None for row in range(rows)],
+            "amount": [1.5] * rows,
+        }
+    )
+    (tmp_path / "events").mkdir()
+    pq.write_table(table, tmp_path / "events" / "part.parquet")
+    arguments = ["bank.py", str(tmp_path / "events"), str(tmp_path / "work"), "--as-of", AS_OF.isoformat(), "--batches", "5", "--repeat", "1"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert bank.main() == 0
+    assert "400 events in 5 batches" in capsys.readouterr().out

@@ -195,8 +195,9 @@ class DataBank:
 
     def _opened(self, events: object) -> Events:
         schema, tz = self.source_schema, self.tz
-        listed = list(events) if isinstance(events, Sequence) and not isinstance(events, str) else [events]
-        if not listed or not all(isinstance(item, str | os.PathLike) for item in listed):
+        given: list[object] = list(events) if isinstance(events, Sequence) and not isinstance(events, str) else [events]
+        listed = [item for item in given if isinstance(item, str | os.PathLike)]
+        if not listed or len(listed) < len(given):
             return from_arrow(events, schema, tz=tz)
         ending = os.path.splitext(os.fspath(listed[0]))[1].lower()
         if ending in (".csv", ".tsv", ".txt"):

@@ -91,7 +91,7 @@ def test_bytes_round_trip_and_refuse(snap: aipl.Snapshot, numbers: aipl.Snapshot
     for wrong in ("text", 3, None):
         with pytest.raises(TypeError, match="data: bytes is needed"):
             aipl.Audience.from_bytes(wrong)
-    with pytest.raises(TypeError, match="universe: a Universe, or a Snapshot, Flow, EventLog or Audience"):
+    with pytest.raises(TypeError, match="universe: a Universe, or a Snapshot, Flow, EventLog, DataBank or Audience"):
         aipl.Audience.from_bytes(data, 5)
 
 

@@ -294,7 +294,7 @@ def test_backup_is_a_bank(bank: aipl.DataBank, tmp_path: Path) -> None:
 
 
 def test_links_make_persons_of_accounts(bank: aipl.DataBank, tmp_path: Path) -> None:
-    rows = pa.table({"phone": [f"139{i % 15:08d}" for i in range(30)], "account": [f"u{i}" for i in range(30)]})
+    rows = pa.table({"phone": [f"1391234{i % 15:04d}" for i in range(30)], "account": [f"u{i}" for i in range(30)]})
     bank.materialize("2024-06-10")
     with pytest.raises(aipl.ParameterError, match="the first batch of links says"):
         bank.ingest_links(rows, batch_id="links 0")

@@ -46,11 +46,11 @@ pub enum BankError {
         problem: String,
     },
     /// The disk is full.
-    #[error("{path}: no space left: about {needed} bytes are needed and {free} are free; nothing was changed")]
+    #[error("{path}: no space left, {free} bytes are free{}; nothing was changed", of_needed(*needed))]
     NoSpace {
         /// The directory.
         path: String,
-        /// Bytes needed, as far as is known.
+        /// Bytes needed; 0 where that is not known.
         needed: u64,
         /// Bytes free.
         free: u64,
@@ -146,6 +146,14 @@ pub enum BankError {
     /// The events cannot be read, or the bank's own cannot.
     #[error(transparent)]
     Scan(Box<ScanError>),
+}
+
+fn of_needed(needed: u64) -> String {
+    if needed == 0 {
+        String::new()
+    } else {
+        format!(" and about {needed} are needed")
+    }
 }
 
 impl BankError {

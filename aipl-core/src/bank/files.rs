@@ -108,11 +108,13 @@ pub(crate) struct NewFile {
     published: bool,
 }
 
-/// A file that is in its place and named by no commit yet.
+/// A file that is in its place and named by no commit yet; removed again unless a commit comes to name it.
 #[derive(Debug)]
 pub(crate) struct Published {
     pub record: FileRecord,
     pub blocks: Vec<u8>,
+    place: PathBuf,
+    kept: AtomicBool,
 }
 
 impl NewFile {
@@ -164,9 +166,10 @@ impl NewFile {
         let place = bank.join(folder).join(&self.name);
         fs::hard_link(&self.path, &place).map_err(|error| failed(&place, &error))?;
         self.published = true;
+        let published = self.describe(place.clone(), folder, rows, days);
         fs::remove_file(&self.path).map_err(|error| failed(&self.path, &error))?;
         sync_directory(&bank.join(folder)).map_err(|error| failed(&place, &error))?;
-        Ok(self.describe(folder, rows, days))
+        Ok(published)
     }
 
     /// Leaves the file in `tmp/`, for this process alone.
@@ -175,11 +178,13 @@ impl NewFile {
             self.end_block();
         }
         self.published = true;
-        self.describe("tmp", rows, days)
+        self.describe(self.path.clone(), "tmp", rows, days)
     }
 
-    fn describe(&mut self, folder: &str, rows: u64, days: Option<(i32, i32)>) -> Published {
+    fn describe(&mut self, place: PathBuf, folder: &str, rows: u64, days: Option<(i32, i32)>) -> Published {
         Published {
+            place,
+            kept: AtomicBool::new(false),
             record: FileRecord {
                 name: self.name.clone(),
                 folder: folder.to_owned(),
@@ -216,9 +221,18 @@ impl Drop for NewFile {
 }
 
 impl Published {
-    /// Takes the file back, since no commit will name it.
-    pub fn discard(&self, bank: &Path) {
-        let _ = fs::remove_file(bank.join(&self.record.folder).join(&self.record.name));
+    /// Leaves the file where it is: a commit names it, or may do so.
+    pub fn keep(&self) {
+        self.kept.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Published {
+    fn drop(&mut self) {
+        if !*self.kept.get_mut() {
+            // What cannot be removed now is removed by the next vacuum.
+            let _ = fs::remove_file(&self.place);
+        }
     }
 }
 
@@ -385,6 +399,7 @@ mod tests {
         let mut file = NewFile::create(bank.path(), "rb").expect("creates");
         bytes.chunks(100_003).for_each(|chunk| file.write_all(chunk).expect("writes"));
         let published = file.publish(bank.path(), "bitmaps", 1, None).expect("publishes");
+        published.keep();
         (bank, published)
     }
 

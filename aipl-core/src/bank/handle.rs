@@ -259,13 +259,17 @@ impl DataBank {
             fresh.segments = std::mem::take(&mut inside.segments);
             fresh.states.append(&mut inside.states);
             *inside = fresh;
-            // The earlier state may still be in use by this handle's clones.
-            let oldest = inside.states.iter().filter_map(Weak::upgrade).map(|state| state.seq).min();
-            if let Some(lease) = locked(&self.shared.lease).as_mut() {
-                lease.note(oldest.unwrap_or(inside.state.seq));
-            }
+            self.note_oldest(&inside);
         }
         Ok(self.state().seq)
+    }
+
+    /// Tells writers the oldest commit that somebody may read through this handle.
+    fn note_oldest(&self, inside: &Inside) {
+        let oldest = inside.states.iter().filter_map(Weak::upgrade).map(|state| state.seq).min();
+        if let Some(lease) = locked(&self.shared.lease).as_mut() {
+            lease.note(oldest.unwrap_or(inside.state.seq));
+        }
     }
 
     /// The bank as it was after a commit: the same handle, to ask only.
@@ -284,10 +288,14 @@ impl DataBank {
             });
         }
         let state = Arc::new(State::replay(&inside.commits, seq)?);
-        if state.files.iter().any(|file| !inside.blocks.contains_key(&file.name)) {
+        inside.states.push(Arc::downgrade(&state));
+        // First the word that the files are needed, then the look whether they are there.
+        self.note_oldest(&inside);
+        let path = &self.shared.path;
+        let there = |file: &FileRecord| inside.blocks.contains_key(&file.name) && path.join(&file.folder).join(&file.name).exists();
+        if !state.files.iter().all(there) {
             return Err(BankError::Vacuumed { seq });
         }
-        inside.states.push(Arc::downgrade(&state));
         Ok(DataBank {
             shared: self.shared.clone(),
             view: Some(state),
@@ -495,16 +503,12 @@ impl DataBank {
         record.add.extend(files.iter().map(|file| file.record.clone()));
         let blocks: Vec<(&str, &[u8])> = files.iter().map(|file| (file.record.name.as_str(), &file.blocks[..])).collect();
         let state = self.state();
-        let hash = match catalog::append(path, (state.seq, state.hash), &record, &blocks, forget) {
-            Ok(hash) => hash,
-            Err(error) => {
-                // Where the disk failed the commit may stand all the same, and then these files are its own.
-                if !matches!(error, BankError::Io { .. }) {
-                    files.iter().for_each(|file| file.discard(path));
-                }
-                return Err(error);
-            }
-        };
+        let appended = catalog::append(path, (state.seq, state.hash), &record, &blocks, forget);
+        if matches!(appended, Ok(_) | Err(BankError::Io { .. })) {
+            // Where the disk failed the commit may stand all the same, and then these files are its own.
+            files.iter().for_each(Published::keep);
+        }
+        let hash = appended?;
         let mut next = (*state).clone();
         next.apply(state.seq + 1, &record)?;
         next.hash = hash;

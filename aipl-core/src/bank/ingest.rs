@@ -113,17 +113,11 @@ impl IngestReport {
     }
 }
 
-/// Rows of a batch that went to disk before their final numbers were known; removed when no longer needed.
-struct Spilled<'a> {
-    bank: &'a DataBank,
+/// Rows of a batch that went to disk before their final numbers were known.
+#[derive(Default)]
+struct Spilled {
     files: Vec<Published>,
     content: u128,
-}
-
-impl Drop for Spilled<'_> {
-    fn drop(&mut self) {
-        self.files.iter().for_each(|file| file.discard(self.bank.path()));
-    }
 }
 
 impl DataBank {
@@ -162,11 +156,7 @@ impl DataBank {
         let shape = self.shape(&types);
         let universe = self.consumers_for(&types, runtime)?;
         let newcomers = Newcomers::new();
-        let spilled = Mutex::new(Spilled {
-            bank: self,
-            files: Vec::new(),
-            content: 0,
-        });
+        let spilled = Mutex::new(Spilled::default());
         let program = program_of_everything(events)?;
         let loading = Loading::new(events, &program, None, None)?;
         let batch = Batch {
@@ -379,7 +369,7 @@ fn touched_days(kept: &[crate::bank::record::KeptRecord], days: Option<(i32, i32
         return (Vec::new(), Vec::new());
     };
     let touched = kept.iter().filter(|kept| kept.day >= first);
-    let named = |kept: &crate::bank::record::KeptRecord| (kept.file.clone(), format!("{} ({})", super::day_text(kept.day), kept.model_id));
+    let named = |kept: &crate::bank::record::KeptRecord| (kept.file.clone(), kept.describe());
     touched.map(named).unzip()
 }
 
@@ -442,7 +432,7 @@ impl<F: Fn(&OrderedRows) -> Vec<FieldColumn> + Sync> Batch<'_, F> {
     }
 
     /// Writes what one worker gathered to disk, with provisional numbers, on its own thread.
-    fn spill(&self, rows: &OrderedRows, newcomers: &Newcomers, spilled: &Mutex<Spilled<'_>>) -> Result<()> {
+    fn spill(&self, rows: &OrderedRows, newcomers: &Newcomers, spilled: &Mutex<Spilled>) -> Result<()> {
         let locals = self.number(rows, newcomers, None)?;
         let columns = (self.columns)(rows);
         let content = (0..BUCKETS).fold(0u128, |content, bucket| {

@@ -120,7 +120,7 @@ impl DataBank {
             let people = People::new(map.clone(), IdTypeOf::Type(links.id_type.clone()), unknown_of(&links)).map_err(SourceError::from)?;
             let file = self.write_map(&map, runtime)?;
             let dropped: Vec<String> = state.kept.iter().map(|kept| kept.file.clone()).collect();
-            let dropped_days = state.kept.iter().map(|kept| super::day_text(kept.day)).collect();
+            let dropped_days = state.kept.iter().map(crate::bank::record::KeptRecord::describe).collect();
             let old = state.links.as_ref().map(|links| links.file.clone());
             let links = LinksRecord {
                 file: file.record.name.clone(),

@@ -163,3 +163,10 @@ pub struct AudienceRecord {
     /// The commit that it was made from.
     pub of: u64,
 }
+
+impl KeptRecord {
+    /// The day and its model, in words.
+    pub(crate) fn describe(&self) -> String {
+        format!("{} ({})", super::day_text(self.day), self.model_id)
+    }
+}
