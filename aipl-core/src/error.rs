@@ -74,7 +74,7 @@ impl From<ScanError> for Error {
         match error {
             ScanError::Source(error) => error.into(),
             ScanError::Canceled => Error::Canceled,
-            home @ ScanError::Home(_) => match BankError::from(home) {
+            home @ (ScanError::Home(_) | ScanError::Expired { .. }) => match BankError::from(home) {
                 BankError::Scan(other) => Error::Parameter(other.to_string()),
                 own => Error::Bank(own),
             },

@@ -228,9 +228,17 @@ proptest! {
         for step in [Step::Ingest(25), Step::Ingest(60), Step::Expire(before), Step::Ingest(30), Step::Compact] {
             machine.take(&step);
         }
-        let left: Vec<Event> = machine.rows().into_iter().filter(|row| row.day >= before).collect();
+        // Switches of states stay: who joined and did not leave is a member still.
+        const SWITCHES: [&str; 4] = ["member_join", "member_leave", "follow", "unfollow"];
+        let switch = |name: &str| SWITCHES.contains(&name);
+        let gone = |row: &Event| row.day < before && !switch(&row.behavior);
+        let all = machine.rows();
+        let left: Vec<Event> = all.iter().filter(|row| !gone(row)).cloned().collect();
         let program = aipl_core::model::compile(&model, &schema()).expect("compiles");
-        let needed = program.first_days(on).into_iter().min().expect("behaviors");
+        let first_days = program.first_days(on).into_iter().zip(schema().vocabulary());
+        let needed = first_days.filter(|(_, name)| !switch(name)).map(|(first, _)| first).min().expect("behaviors");
+        // An expiry that removes nothing takes nothing away from questions either.
+        let needed = if machine.bank.info()["expired_before"].is_null() { before } else { needed };
         let asked = snapshot(&machine.bank, &model, day(on), &SnapshotParams::default(), &Runtime::default());
         if needed < before {
             prop_assert!(asked.is_err(), "days from {needed} on are needed, and those before {before} are gone");

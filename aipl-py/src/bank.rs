@@ -200,10 +200,7 @@ impl PyDataBank {
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        guarded(py, || {
-            self.inner.close();
-            Ok::<_, Error>(())
-        })
+        guarded(py, || self.inner.close())
     }
 
     fn events(&self, py: Python<'_>) -> PyResult<PyEvents> {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from aipl import _core
 from aipl._arguments import choice, count, day, text, type_error
 from aipl._audience import Audience, Universe
-from aipl._errors import ParameterError
+from aipl._errors import ParameterError, StoreLockedError
 from aipl._events import Events, Progress, checked_progress, from_arrow, scan_csv, scan_ipc, scan_parquet
 from aipl._identity import IdentityMap, IdType, Rows, _how, _id_types, _limit, _rows
 from aipl._model import StageModel
@@ -126,7 +127,15 @@ class DataBank:
             raise type_error("timeout", "a number of seconds", timeout)
         if not timeout >= 0:
             raise ParameterError(f"timeout: {timeout!r} is not ≥ 0 seconds")
-        return DataBank(_core.DataBank.open(_path(path), choice("mode", mode, ("r", "rw")), float(timeout)))
+        named, mode, deadline = _path(path), choice("mode", mode, ("r", "rw")), time.monotonic() + timeout
+        while True:
+            # Waiting here, and not in the core, leaves Ctrl-C its say.
+            try:
+                return DataBank(_core.DataBank.open(named, mode, 0.0))
+            except StoreLockedError:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(min(0.05, max(0.0, deadline - time.monotonic())))
 
     def ingest(
         self,
@@ -137,7 +146,7 @@ class DataBank:
         compact: bool = True,
         progress: Progress | None = None,
     ) -> dict[str, Any]:
-        """Take in a batch of events: all of it or nothing.
+        """Take in a batch of events: all of it or nothing. Interrupted, it may be either; run again, it is taken in once.
 
         A batch that the bank has already, with the same content, is left as it is (`replayed`), so a job that failed half-way is simply
         run again. Late events and backfills are welcome. Where the schema maps `event_id`, copies of events that the bank holds are left
@@ -326,11 +335,16 @@ class DataBank:
         return told
 
     def expire(self, *, before: datetime.date | str) -> dict[str, Any]:
-        """Remove the events before a day for ever.
+        """Remove the events before a day for ever, all but joins and leaves (`member_join`, `member_leave`, `follow`, `unfollow`).
 
         Days that were materialized stay answerable. Other questions whose rules look further back than `before` are refused with a
         `StoreError` from then on, rather than answered from half of the events. Batches that come later have their rows of
-        expired days left out and counted.
+        expired days left out and counted. `timeline` shows what is left, and notes it.
+
+        Raises
+        ------
+        ParameterError
+            If the bank's own model has a rule without a window (`uni_marketing`, say): no later day could be answered.
 
         Examples
         --------
@@ -446,7 +460,7 @@ class DataBank:
         ParameterError
             If there is none; the message names the nearest, or the versions.
         """
-        wanted = None if version is None else count("version", version, 1)
+        wanted = None if version is None else min(count("version", version, 1), 2**32 - 1)
         return Audience(self._inner.audience(text("name", name), wanted), self.universe)
 
     def audiences(self) -> list[dict[str, Any]]:
@@ -485,11 +499,14 @@ class DataBank:
         return told
 
     def backup(self, path: Path) -> int:
-        """Copy the newest state into a directory that is new or empty, checked; gives the bytes. Safe beside a writer."""
+        """Copy the newest state into a directory that is new or empty, checked; gives the bytes. Safe beside a writer.
+
+        The copy is a bank of its own: it goes its own way from here, so its audiences do not combine with those of this one.
+        """
         return self._inner.backup(_path(path))
 
     def close(self) -> None:
-        """Let the next writer in. Answers that were given stay good."""
+        """Let the next writer in. Answers that were given stay good; the handle itself answers nothing more."""
         self._inner.close()
 
     def __enter__(self) -> DataBank:

@@ -31,7 +31,7 @@ exit codes:
   3  another writer holds the bank
   4  the bank is damaged
   5  no space left on the disk
-  130  interrupted; nothing was changed
+  130  interrupted; run the command again, a batch is taken in once
 """
 _FIELDS = ("category", "item", "store", "channel", "touchpoint", "order_id", "event_id", "amount", "quantity", "rating", "cost", "city")
 _SHOWN_ROWS = 40
@@ -45,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     warnings.simplefilter("ignore", RejectedRowsWarning)
     try:
+        _check_out(options.out)
         options.run(options)
     except StoreLockedError as error:
         return _refuse(error, 3)
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (AiplError, OSError, TypeError) as error:
         return _refuse(error, 1)
     except KeyboardInterrupt:
-        return _refuse("interrupted; nothing was changed", 130)
+        return _refuse("interrupted; run the command again, a batch is taken in once", 130)
     return 0
 
 
@@ -74,10 +75,10 @@ def _refuse(error: object, code: int) -> int:
 class _Output:
     """Rows of a result, to show or to write."""
 
-    def __init__(self, table: Table | None = None, rows: Iterable[dict[str, Any]] = ()) -> None:
+    def __init__(self, table: Table | None = None, rows: Iterable[dict[str, Any]] = (), columns: Sequence[str] = ()) -> None:
         self._table = table
         self._rows = list(rows)
-        self.columns = table.columns if table is not None else list(self._rows[0]) if self._rows else []
+        self.columns = table.columns if table is not None else list(columns)
 
     def rows(self, limit: int | None = None) -> list[dict[str, Any]]:
         return self._table._rows(limit) if self._table is not None else self._rows[:limit]
@@ -97,7 +98,18 @@ def _text(value: object) -> str:
 
 
 def _pairs(told: dict[str, Any]) -> _Output:
-    return _Output(rows=[{"name": name, "value": value} for name, value in told.items()])
+    return _Output(rows=[{"name": name, "value": value} for name, value in told.items()], columns=("name", "value"))
+
+
+def _check_out(out: str | None) -> None:
+    """What cannot be written is found before anything is done."""
+    if out is None:
+        return
+    path = Path(out).expanduser()
+    if path.suffix.lower() not in (".csv", ".json", ".parquet"):
+        raise ParameterError(f"--out: {out!r} ends in none of .csv, .json, .parquet")
+    if not path.parent.is_dir():
+        raise ParameterError(f"--out: there is no folder {str(path.parent)!r}")
 
 
 def _put(output: _Output, options: argparse.Namespace) -> None:
@@ -113,10 +125,8 @@ def _put(output: _Output, options: argparse.Namespace) -> None:
             output.arrow().write_parquet(str(beside))
         elif ending == ".json":
             beside.write_text(json.dumps(output.rows(), default=str, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        elif ending == ".csv":
-            _write_csv(output, beside, options.raw)
         else:
-            raise ParameterError(f"--out: {options.out!r} ends in none of .csv, .json, .parquet")
+            _write_csv(output, beside, options.raw)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
@@ -151,7 +161,7 @@ def _show(output: _Output) -> None:
         )
         return "  ".join(padded).rstrip()
 
-    for values in ([output.columns] if output.columns else []) + cells:
+    for values in [output.columns, *cells]:
         print(line(values))
     if len(output) > len(rows):
         print(f"... {len(output):,} rows in all; --out writes them")
@@ -178,7 +188,7 @@ def _size(text: str) -> int:
     unit = number[-1:] if number[-1:] in ("k", "m", "g") else ""
     try:
         return int(float(number.removesuffix(unit)) * _UNITS[unit])
-    except ValueError:
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r} is no size; write it as 512MiB or 1GiB") from None
 
 
@@ -312,11 +322,12 @@ def _audience_save(options: argparse.Namespace) -> None:
 
 def _audience_export(options: argparse.Namespace) -> None:
     audience = DataBank.open(options.bank).audience(options.name, options.version)
-    _put(_Output(rows=[{"consumer": consumer} for consumer in audience.ids()]), options)
+    _put(_Output(rows=[{"consumer": consumer} for consumer in audience.ids()], columns=("consumer",)), options)
 
 
 def _audience_list(options: argparse.Namespace) -> None:
-    _put(_Output(rows=DataBank.open(options.bank).audiences()), options)
+    columns = ("name", "version", "size", "note", "made", "of_commit")
+    _put(_Output(rows=DataBank.open(options.bank).audiences(), columns=columns), options)
 
 
 def _info(options: argparse.Namespace) -> None:

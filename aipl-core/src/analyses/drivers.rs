@@ -22,6 +22,7 @@ use crate::model::{Program, StageModel};
 use crate::stage::{Interval, IntervalFinder, Labeler};
 use crate::timeline::log::NO_LABEL;
 use crate::timeline::rows::{Toggle, day_of};
+use crate::timeline::timelines::refuse_expired;
 use crate::timeline::{Bucket, EventLog, Folded, History, Question, Runtime, ScopeValue, Timelines, fold};
 
 /// Fewer movers than this who saw a value make its figures too uncertain to act on.
@@ -99,6 +100,8 @@ pub fn transition_drivers(
     let mut fields: Vec<String> = asked.program.fields().into_iter().map(str::to_owned).collect();
     fields.extend((by != "behavior").then(|| by.to_owned()));
     fields.retain(|field| source.schema().column(field).is_some());
+    // A log of what is left would answer without a word of what is gone.
+    refuse_expired(source, &asked.question(start, end))?;
     let log = source.log(Some(&fields), None, runtime)?;
     let within = params.within.as_ref().map(|audience| Within::new(audience, &log)).transpose()?;
     let question = Question {

@@ -113,7 +113,11 @@ pub fn timeline(
         table,
         report: Report {
             tally: log.tally().clone(),
-            notes: Vec::new(),
+            notes: source
+                .expired()
+                .map(|day| format!("events before {day} are expired"))
+                .into_iter()
+                .collect(),
             elapsed,
             threads,
             identity: IdentityCounts::of(log.universe()),

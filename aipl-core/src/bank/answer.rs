@@ -23,7 +23,7 @@ use crate::timeline::log::fields::Kind;
 use crate::timeline::log::{EventLog, load};
 use crate::timeline::ordered::{Asked, Draft, Ordered, Owners, Run, needed_columns, needed_roles, visit};
 use crate::timeline::scan::ScanError;
-use crate::timeline::timelines::{KeptStages, Question, Timelines, Visit, Visited};
+use crate::timeline::timelines::{KeptStages, Question, Timelines, Visit, Visited, refuse_expired};
 use crate::timeline::{Runtime, Universe};
 
 impl Timelines for DataBank {
@@ -56,7 +56,7 @@ impl Timelines for DataBank {
     fn visit(&self, question: &Question<'_>, runtime: &Runtime<'_>, show: Visit<'_>) -> Result<Visited, ScanError> {
         self.check_process()?;
         let snapshot = Snapshot::of(self, Some(runtime))?;
-        snapshot.check_expired(question)?;
+        refuse_expired(self, question)?;
         if let Some(people) = self.people_of(&snapshot.state, runtime)? {
             // Rows of one person lie in the buckets of all accounts, so they are spread anew.
             return self
@@ -66,6 +66,10 @@ impl Timelines for DataBank {
         }
         let columns = needed_columns(&snapshot, &needed_roles(&snapshot, question));
         visit(&snapshot, &columns, question, runtime, show)
+    }
+
+    fn expired(&self) -> Option<Day> {
+        self.state().expired
     }
 
     fn kept(&self, model: &StageModel, day: Day) -> Result<Option<Arc<dyn KeptStages>>, ScanError> {
@@ -129,25 +133,6 @@ impl Snapshot {
             decoder: decoder(&bank.shared.schema.vocabulary()),
             bank: bank.clone(),
             state,
-        })
-    }
-
-    /// Refuses a question that needs events which are gone.
-    fn check_expired(&self, question: &Question<'_>) -> Result<(), BankError> {
-        let Some(expired) = self.state.expired else { return Ok(()) };
-        let needed = question
-            .program
-            .first_days(question.first.number())
-            .into_iter()
-            .min()
-            .unwrap_or(i32::MAX);
-        if needed >= expired.number() || question.last < expired && needed == i32::MAX {
-            return Ok(());
-        }
-        let from = Day::from_number(i64::from(needed.max(0))).map_or_else(|_| String::new(), |day| format!(" from {day} on"));
-        Err(BankError::Expired {
-            expired: expired.to_string(),
-            from,
         })
     }
 

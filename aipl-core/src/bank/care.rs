@@ -7,9 +7,9 @@ use std::path::Path;
 use arrow::datatypes::UInt32Type;
 use serde_json::{Value, json};
 
-use crate::bank::catalog::{self, FORMAT_VERSION};
+use crate::bank::catalog::{self, Commit, FORMAT_VERSION};
 use crate::bank::error::BankError;
-use crate::bank::files::{CheckedFile, FOLDERS, check_space, create_new, make_directory, open_regular, sync_directory};
+use crate::bank::files::{CheckedFile, FOLDERS, check_space, create_new, make_directory, open_regular, random_name, sync_directory};
 use crate::bank::handle::{DataBank, object};
 use crate::bank::lock::Lease;
 use crate::bank::merge::{is_given, primitive};
@@ -122,7 +122,7 @@ impl DataBank {
         let each = each_bucket(state.files.clone(), runtime, |_, file| Ok(self.verify_file(&state, &file)?))?;
         let mut report = VerifyReport {
             commits: contents.commits.len() as u64,
-            orphans: self.orphans()?,
+            orphans: self.orphans(&contents.commits)?,
             ..VerifyReport::default()
         };
         for (file, (rows, sets)) in state.files.iter().zip(each) {
@@ -174,8 +174,7 @@ impl DataBank {
         Ok(record.rows)
     }
 
-    fn orphans(&self) -> Result<u64> {
-        let commits = self.records();
+    fn orphans(&self, commits: &[Commit]) -> Result<u64> {
         let named: HashSet<&str> = commits
             .iter()
             .flat_map(|commit| commit.record.add.iter().map(|file| file.name.as_str()))
@@ -196,7 +195,8 @@ impl DataBank {
         Ok(orphans)
     }
 
-    /// Copies the newest state of the bank into a directory that is new or empty. The copy is a bank of its own; it holds the files
+    /// Copies the newest state of the bank into a directory that is new or empty. The copy is a bank of its own, whose audiences are not those of
+    /// this one; it holds the files
     /// that the newest commit names, and no earlier state.
     ///
     /// # Errors
@@ -234,7 +234,12 @@ impl DataBank {
             .filter(|name| state.file(name).is_none())
             .map(|name| (*name).to_owned())
             .collect();
-        catalog::append(target, (state.seq, contents.hash), &Record::of("backup"), &[], &left)?;
+        // From here on the two go their own ways, and the same number stands for different consumers.
+        let record = Record {
+            renamed: Some(random_name()?),
+            ..Record::of("backup")
+        };
+        catalog::append(target, (state.seq, contents.hash), &record, &[], &left)?;
         catalog::write_sum(target, state.seq + 1)?;
         sync_directory(target).map_err(|error| failed(&error))?;
         Ok(bytes)

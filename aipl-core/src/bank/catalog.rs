@@ -102,9 +102,33 @@ fn connect(bank: &Path, flags: OpenFlags) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Makes an empty catalog in a new directory.
-pub(crate) fn create(bank: &Path) -> Result<()> {
+/// Whether there is a catalog with a commit, or one that cannot be read.
+pub(crate) fn has_commits(bank: &Path) -> bool {
     let path = bank.join(CATALOG);
+    if fs::metadata(&path).map_or(true, |data| data.len() == 0) {
+        return false;
+    }
+    let count = |connection: Connection| {
+        let made = connection.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'commits'", [], |row| {
+            row.get::<_, i64>(0)
+        })?;
+        if made == 0 {
+            return Ok(0);
+        }
+        connection.query_row("SELECT count(*) FROM commits", [], |row| row.get::<_, i64>(0))
+    };
+    connect(bank, OpenFlags::SQLITE_OPEN_READ_WRITE).map_or(true, |connection| count(connection).map_or(true, |count| count > 0))
+}
+
+/// Makes an empty catalog, in the place of one that an interrupted creation left without a commit.
+pub(crate) fn create_anew(bank: &Path) -> Result<()> {
+    let path = bank.join(CATALOG);
+    for left in [path.clone(), bank.join(format!("{CATALOG}-journal"))] {
+        match fs::remove_file(&left) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(BankError::io(&left, &error)),
+            _ => {}
+        }
+    }
     // SQLite keeps the mode of a file that is there.
     create_new(&path).map_err(|error| BankError::io(&path, &error))?;
     let connection = connect(bank, OpenFlags::SQLITE_OPEN_READ_WRITE)?;

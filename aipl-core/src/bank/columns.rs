@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::bank::error::BankError;
 use crate::base::IdKind;
-use crate::event::schema::LABEL_FIELDS;
+use crate::event::schema::{LABEL_FIELDS, MEASURE_FIELDS};
 use crate::event::{EventSchema, IdColumn};
 use crate::source::Events;
 use crate::timeline::log::fields::Kind;
@@ -31,7 +31,6 @@ pub(crate) fn canonical(schema: &EventSchema) -> EventSchema {
 }
 
 fn is_standard(name: &str) -> bool {
-    use crate::event::schema::MEASURE_FIELDS;
     LABEL_FIELDS.contains(&name) || MEASURE_FIELDS.contains(&name)
 }
 
@@ -148,6 +147,10 @@ fn is_empty_of_type(data_type: &DataType) -> bool {
 }
 
 fn kind_of(role: &str, data_type: &DataType) -> Kind {
+    if MEASURE_FIELDS.contains(&role) && Kind::of(data_type) == Kind::Text {
+        // CSV writes numbers as text; rows whose text is none are rejected before.
+        return Kind::Decimal;
+    }
     if !REQUIRED_IDS.contains(&role) {
         return Kind::of(data_type);
     }

@@ -8,14 +8,16 @@ use serde_json::{Value, json};
 
 use crate::bank::consumers;
 use crate::bank::error::BankError;
-use crate::bank::files::{Published, check_space};
+use crate::bank::files::{Published, check_space, is_file_name};
 use crate::bank::handle::{DataBank, object};
 use crate::bank::lock::{ANY_COMMIT, commits_read};
 use crate::bank::merge::{LeftOut, Merge, Part};
 use crate::bank::record::{FileRecord, Record};
 use crate::bank::state::State;
 use crate::base::{ConsumerIdx, Day, IdValue};
+use crate::model::compile;
 use crate::timeline::Runtime;
+use crate::timeline::timelines::{needed_from, state_switches};
 
 type Result<T> = std::result::Result<T, BankError>;
 
@@ -238,17 +240,27 @@ impl DataBank {
         consumers::write(self.path(), universe.id_kind(), &all)
     }
 
-    /// Removes events before a day for ever. Days that were materialized stay answerable; others whose rules look further back than
-    /// `before` are refused from then on. Earlier commits keep the events until [`DataBank::vacuum`].
+    /// Removes events before a day for ever, all but those that switch states (`member_join`, `member_leave`, `follow`, `unfollow`). Days that
+    /// were materialized stay answerable; others whose rules look further back than `before` are refused from then on. Earlier commits keep the events until [`DataBank::vacuum`].
     ///
     /// # Errors
-    /// [`BankError::Parameter`] for a day before the one of an earlier call; as [`DataBank::compact`].
+    /// [`BankError::Parameter`] for a day before the one of an earlier call, or where the bank's model looks back without bound; as [`DataBank::compact`].
     pub fn expire(&self, before: Day, runtime: &Runtime<'_>) -> Result<ExpireReport> {
         self.write("expire", || {
             let state = self.state();
             if let Some(already) = state.expired.filter(|already| *already > before) {
                 let problem = format!("{before} is before {already}, up to which events are expired already");
                 return Err(BankError::parameter("before", problem));
+            }
+            if let Some(model) = self.model() {
+                let program = compile(model, &self.shared.schema).map_err(|error| BankError::parameter("model", error.to_string()))?;
+                if needed_from(self, &program, Day::MAX) <= Day::MIN.number() {
+                    let problem = format!(
+                        "the bank's model {:?} looks back without bound; no day after could be answered",
+                        model.id
+                    );
+                    return Err(BankError::parameter("before", problem));
+                }
             }
             let mut record = Record {
                 expired: Some(before.to_string()),
@@ -260,18 +272,25 @@ impl DataBank {
                 if days.0 >= before.number() {
                     continue;
                 }
-                record.remove.push(segment.name.clone());
-                if days.1 < before.number() {
-                    rows += segment.rows;
-                    continue;
-                }
                 let left_out = LeftOut {
                     before: Some(before.number()),
+                    switches: state_switches(&self.shared.schema),
                     ..LeftOut::default()
                 };
                 let (rest, fate) = self.merge_segments(std::slice::from_ref(segment), left_out, runtime)?;
-                rows += fate.expired;
-                files.extend(rest);
+                if fate.expired > 0 {
+                    record.remove.push(segment.name.clone());
+                    rows += fate.expired;
+                    files.extend(rest);
+                }
+            }
+            if rows == 0 {
+                // Nothing is lost, so nothing is refused either.
+                return Ok(ExpireReport {
+                    rows,
+                    commit: state.seq,
+                    before: before.to_string(),
+                });
             }
             let commit = self.commit(record, &files, &[])?;
             self.forget_closed();
@@ -328,7 +347,11 @@ impl DataBank {
             let failed = |error: &std::io::Error| BankError::io(&folder, error);
             for entry in fs::read_dir(&folder).map_err(|error| failed(&error))? {
                 let entry = entry.map_err(|error| failed(&error))?;
-                if entry.file_name().to_str().is_some_and(|name| needed.contains(name)) {
+                let name = entry.file_name();
+                let name = name.to_str().unwrap_or_default();
+                let own = is_file_name(name) || folder.ends_with("tmp");
+                // What a bank does not make is not a bank's to remove.
+                if !own || needed.contains(name) || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
                     continue;
                 }
                 let bytes = entry.metadata().map_or(0, |data| data.len());

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use crate::base::Day;
 use crate::source::SourceError;
 use crate::timeline::scan::ScanError;
 
@@ -81,6 +82,9 @@ pub enum BankError {
         /// What failed.
         problem: String,
     },
+    /// The handle was closed.
+    #[error("the bank is closed; open it again")]
+    Closed,
     /// The handle came along into a forked process.
     #[error("the bank was opened in process {opened} and this is process {here}: open it again after a fork")]
     Forked {
@@ -91,7 +95,8 @@ pub enum BankError {
     },
     /// A batch that the bank has with other content.
     #[error(
-        "batch_id: the bank has batch {id:?} with other content ({had} rows then, {has} now); give the new rows a batch id of their own"
+        "batch_id: the bank has batch {id:?} with other content ({}); give the new rows a batch id of their own",
+        of_rows(*had, *has)
     )]
     BatchConflict {
         /// The batch.
@@ -115,7 +120,7 @@ pub enum BankError {
     )]
     Expired {
         /// The first day that is there.
-        expired: String,
+        expired: Day,
         /// The first day needed, ready to print.
         from: String,
     },
@@ -146,6 +151,14 @@ pub enum BankError {
     /// The events cannot be read, or the bank's own cannot.
     #[error(transparent)]
     Scan(Box<ScanError>),
+}
+
+fn of_rows(had: u64, has: u64) -> String {
+    if had == has {
+        format!("{had} rows then and now, with other values")
+    } else {
+        format!("{had} rows then, {has} now")
+    }
 }
 
 fn of_needed(needed: u64) -> String {
@@ -196,6 +209,7 @@ impl BankError {
 impl From<ScanError> for BankError {
     fn from(error: ScanError) -> Self {
         match error {
+            ScanError::Expired { expired, from } => BankError::Expired { expired, from },
             ScanError::Home(error) | ScanError::Source(SourceError::Home(error)) => match error.downcast::<BankError>() {
                 Ok(own) => *own,
                 Err(other) => BankError::Scan(Box::new(ScanError::Home(other))),
@@ -209,6 +223,7 @@ impl From<BankError> for ScanError {
     fn from(error: BankError) -> Self {
         match error {
             BankError::Scan(error) => *error,
+            BankError::Expired { expired, from } => ScanError::Expired { expired, from },
             own => ScanError::Home(Box::new(own)),
         }
     }

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -14,12 +15,12 @@ use crate::bank::columns::{Types, canonical, read_schema};
 use crate::bank::consumers;
 use crate::bank::error::BankError;
 use crate::bank::files::{FOLDERS, Published, make_directory, random_name, sync_directory};
-use crate::bank::lock::{Lease, WriterLock};
+use crate::bank::lock::{ANY_COMMIT, Lease, WriterLock};
 use crate::bank::record::{BankRecord, FileRecord, Record};
 use crate::bank::rows::Shape;
 use crate::bank::segment::{ParquetFile, Segment};
 use crate::bank::state::State;
-use crate::base::{IdKind, Zone};
+use crate::base::Zone;
 use crate::event::{EventSchema, SchemaError};
 use crate::identity::People;
 use crate::model::StageModel;
@@ -89,6 +90,7 @@ pub(super) struct Shared {
     writer: Mutex<Option<WriterLock>>,
     lease: Mutex<Option<Lease>>,
     inside: Mutex<Inside>,
+    closed: AtomicBool,
     /// Held through every operation that writes.
     writing: Mutex<()>,
     poison: Mutex<Option<String>>,
@@ -123,7 +125,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl DataBank {
-    /// Makes a bank in a directory that is new or empty, and opens it to write. `schema` maps the columns that its sources mostly have; the
+    /// Makes a bank in a directory that is new or empty (or in which a creation was interrupted), and opens it to write. `schema` maps the columns that its sources mostly have; the
     /// fields that it maps are those that the bank keeps. Days are in the zone `tz`.
     ///
     /// # Errors
@@ -167,7 +169,7 @@ impl DataBank {
         }
         let failed = |error: &std::io::Error| BankError::io(path, error);
         make_directory(path).map_err(|error| failed(&error))?;
-        if std::fs::read_dir(path).map_err(|error| failed(&error))?.next().is_some() {
+        if !is_unborn(path).map_err(|error| failed(&error))? {
             return Err(BankError::Exists {
                 path: path.display().to_string(),
             });
@@ -176,7 +178,7 @@ impl DataBank {
             make_directory(&path.join(folder)).map_err(|error| failed(&error))?;
         }
         let lock = WriterLock::take(path, Duration::ZERO)?;
-        catalog::create(path)?;
+        catalog::create_anew(path)?;
         let record = Record {
             kind: "create".to_owned(),
             bank: Some(BankRecord {
@@ -220,7 +222,7 @@ impl DataBank {
         let contents = catalog::read(path)?;
         let inside = Inside::new(contents)?;
         if let Some(lease) = &mut lease {
-            lease.note(inside.state.seq);
+            lease.note(&[inside.state.seq]);
         }
         let bank = inside.state.bank.clone();
         let damaged = |what: &str| BankError::corrupt("catalog.sqlite", format!("the first commit has no readable {what}"));
@@ -237,6 +239,7 @@ impl DataBank {
             writer: Mutex::new(writer),
             lease: Mutex::new(lease),
             inside: Mutex::new(inside),
+            closed: AtomicBool::new(false),
             writing: Mutex::new(()),
             poison: Mutex::new(None),
         };
@@ -253,22 +256,26 @@ impl DataBank {
     pub fn refresh(&self) -> Result<u64> {
         self.check_process()?;
         if !self.shared.writes && self.view.is_none() {
+            if let Some(lease) = locked(&self.shared.lease).as_mut() {
+                // Whatever commit is the newest now, its files stay until it is known.
+                lease.note(&[ANY_COMMIT]);
+            }
             let contents = catalog::read(&self.shared.path)?;
             let mut inside = locked(&self.shared.inside);
             let mut fresh = Inside::new(contents)?;
             fresh.segments = std::mem::take(&mut inside.segments);
             fresh.states.append(&mut inside.states);
             *inside = fresh;
-            self.note_oldest(&inside);
+            self.note_commits(&inside);
         }
         Ok(self.state().seq)
     }
 
-    /// Tells writers the oldest commit that somebody may read through this handle.
-    fn note_oldest(&self, inside: &Inside) {
-        let oldest = inside.states.iter().filter_map(Weak::upgrade).map(|state| state.seq).min();
+    /// Tells writers the commits that somebody may read through this handle.
+    fn note_commits(&self, inside: &Inside) {
+        let commits: Vec<u64> = inside.states.iter().filter_map(Weak::upgrade).map(|state| state.seq).collect();
         if let Some(lease) = locked(&self.shared.lease).as_mut() {
-            lease.note(oldest.unwrap_or(inside.state.seq));
+            lease.note(&commits);
         }
     }
 
@@ -290,7 +297,7 @@ impl DataBank {
         let state = Arc::new(State::replay(&inside.commits, seq)?);
         inside.states.push(Arc::downgrade(&state));
         // First the word that the files are needed, then the look whether they are there.
-        self.note_oldest(&inside);
+        self.note_commits(&inside);
         let path = &self.shared.path;
         let there = |file: &FileRecord| inside.blocks.contains_key(&file.name) && path.join(&file.folder).join(&file.name).exists();
         if !state.files.iter().all(there) {
@@ -320,11 +327,40 @@ impl DataBank {
         self.shared.writes && self.view.is_none() && locked(&self.shared.writer).is_some()
     }
 
-    /// Lets the next writer in, at once. What was asked before keeps its answers; the handle itself only reads from now on.
-    pub fn close(&self) {
-        let _writing = locked(&self.shared.writing);
+    /// Lets the next writer in, at once. Answers that were given stay good; the handle, its clones and earlier states of it answer
+    /// nothing more. Closing an earlier state closes nothing.
+    ///
+    /// # Errors
+    /// [`BankError::Locked`] while the handle writes.
+    pub fn close(&self) -> Result<()> {
+        if self.view.is_some() || self.shared.process != std::process::id() {
+            return Ok(());
+        }
+        let _writing = self.begin_writing()?;
+        self.shared.closed.store(true, Ordering::Relaxed);
         drop(locked(&self.shared.writer).take());
         drop(locked(&self.shared.lease).take());
+        Ok(())
+    }
+
+    /// One operation writes at a time; one that is called within another would wait for ever.
+    fn begin_writing(&self) -> Result<MutexGuard<'_, ()>> {
+        match self.shared.writing.try_lock() {
+            Ok(writing) => Ok(writing),
+            Err(TryLockError::Poisoned(writing)) => Ok(writing.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(BankError::Locked {
+                path: self.shared.path.display().to_string(),
+                holder: " (this handle, in the middle of another operation)".to_owned(),
+            }),
+        }
+    }
+
+    /// Lets the handle write no more, if the disk has failed.
+    pub(super) fn poison(&self, error: &BankError) {
+        if matches!(error, BankError::Io { .. }) {
+            // What a failed write or sync has left on the disk is not known to this handle any more.
+            *locked(&self.shared.poison) = Some(error.to_string());
+        }
     }
 
     /// The files of a folder (`segments`, `ids`, `bitmaps`, `links`) that count in this handle's state, for other tools. They stay in
@@ -468,7 +504,11 @@ impl DataBank {
     pub(super) fn check_process(&self) -> Result<()> {
         let here = std::process::id();
         if here == self.shared.process {
-            return Ok(());
+            return if self.shared.closed.load(Ordering::Relaxed) {
+                Err(BankError::Closed)
+            } else {
+                Ok(())
+            };
         }
         Err(BankError::Forked {
             opened: self.shared.process,
@@ -482,7 +522,7 @@ impl DataBank {
         if !self.is_writer() {
             return Err(BankError::ReadOnly { operation });
         }
-        let _writing = locked(&self.shared.writing);
+        let _writing = self.begin_writing()?;
         if let Some(problem) = locked(&self.shared.poison).clone() {
             return Err(BankError::Poisoned {
                 path: self.shared.path.display().to_string(),
@@ -490,9 +530,8 @@ impl DataBank {
             });
         }
         let done = work();
-        if let Err(error @ BankError::Io { .. }) = &done {
-            // What a failed write or sync has left on the disk is not known to this handle any more.
-            *locked(&self.shared.poison) = Some(error.to_string());
+        if let Err(error) = &done {
+            self.poison(error);
         }
         done
     }
@@ -565,40 +604,24 @@ impl Inside {
     }
 }
 
-impl State {
-    /// Identifies the consumers' numbering: that of one bank, through all its states.
-    pub(super) fn lineage(&self) -> u128 {
-        let kind = if self.types.id_kind("consumer") == IdKind::Text {
-            "text"
-        } else {
-            "int64"
-        };
-        xxh3_128(format!("bank {} {kind}", self.bank.id).as_bytes())
-    }
-}
-
-impl Record {
-    /// An empty record of now.
-    pub(super) fn new() -> Record {
-        Record {
-            at: super::now(),
-            library: env!("CARGO_PKG_VERSION").to_owned(),
-            ..Record::default()
-        }
-    }
-
-    /// A record of an operation.
-    pub(super) fn of(kind: &str) -> Record {
-        Record {
-            kind: kind.to_owned(),
-            ..Record::new()
-        }
-    }
-}
-
 /// What a model is known by: a hash of its JSON.
 pub(super) fn model_hash(model: &StageModel) -> String {
     crate::bank::files::hex128(xxh3_128(model.to_json().as_bytes()))
+}
+
+/// Whether a directory is empty, or what a creation left that did not come to its end.
+fn is_unborn(path: &Path) -> std::io::Result<bool> {
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_str().unwrap_or_default();
+        let begun = name == "writer.lock" || name.starts_with("catalog.sqlite");
+        let empty_folder = FOLDERS.contains(&name) && std::fs::read_dir(entry.path())?.next().is_none();
+        if !begun && !empty_folder {
+            return Ok(false);
+        }
+    }
+    Ok(!catalog::has_commits(path))
 }
 
 fn read_zone(name: &str) -> Result<Zone> {

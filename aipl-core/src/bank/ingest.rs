@@ -1,5 +1,6 @@
 //! Batches of events on their way in.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use crate::event::Tally;
 use crate::source::{Events, SourceError};
 use crate::timeline::log::load::{Loading, OrderedRows, Overflow, program_of_everything};
 use crate::timeline::read::each_bucket;
+use crate::timeline::timelines::state_switches;
 use crate::timeline::{Runtime, Universe};
 
 type Result<T> = std::result::Result<T, BankError>;
@@ -140,7 +142,10 @@ impl DataBank {
                 // The batch is in, whatever becomes of this; what cannot be merged now is merged another time.
                 match self.compact_some(Compaction::WhenMany, runtime) {
                     Ok(merged) => report.compacted = merged.segments,
-                    Err(error) => report.notes.push(format!("segments were not merged: {error}")),
+                    Err(error) => {
+                        self.poison(&error);
+                        report.notes.push(format!("segments were not merged: {error}"));
+                    }
                 }
             }
             report.compaction = started.elapsed();
@@ -213,6 +218,8 @@ impl DataBank {
         record.rows_added = fate.written;
         record.rows_duplicate = fate.duplicate;
         record.rows_expired = fate.expired;
+        // A batch without a row says nothing of types.
+        let new_types = if fate.written == 0 { BTreeMap::default() } else { new_types };
         let days = segment.as_ref().and_then(|segment| segment.record.days);
         let mut files: Vec<Published> = segment.into_iter().collect();
         if new_consumers > 0 {
@@ -288,6 +295,7 @@ impl DataBank {
             parts,
             left_out: LeftOut {
                 before: state.expired.map(crate::base::Day::number),
+                switches: state_switches(&self.shared.schema),
                 copies,
                 held: &held,
             },
@@ -420,7 +428,9 @@ impl<F: Fn(&OrderedRows) -> Vec<FieldColumn> + Sync> Batch<'_, F> {
         let keys: Vec<u64> = (0..ids.len()).map(|place| ids.id(place).key()).collect();
         let counts = own.starts.windows(2).map(|bounds| (bounds[1] - bounds[0]) as usize);
         let of_rows = keys.iter().zip(counts).flat_map(|(&key, count)| std::iter::repeat_n(key, count));
-        gathered(bucket, own, &locals[bucket], columns).content(of_rows)
+        gathered(bucket, own, &locals[bucket], columns)
+            .with_numbers(self.shape)
+            .content(of_rows)
     }
 
     fn content(&self, rows: &OrderedRows, locals: &[Vec<u32>], runtime: &Runtime<'_>) -> Result<u128> {

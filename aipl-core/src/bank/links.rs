@@ -197,8 +197,12 @@ fn settle_rules(state: &State, had: Option<&People>, rules: Option<&LinkRules>) 
         };
         return Ok((rules.types.clone(), rules.guards, links));
     };
-    let same =
-        |rules: &LinkRules| rules.types == people.map().types() && rules.id_type == links.id_type && rules.unknown == unknown_of(&links);
+    let same = |rules: &LinkRules| {
+        rules.types == people.map().types()
+            && rules.guards == people.map().guards()
+            && rules.id_type == links.id_type
+            && rules.unknown == unknown_of(&links)
+    };
     if rules.is_some_and(|rules| !same(rules)) {
         let problem = "the rules of persons were settled by the first batch of links; leave them out, or build a bank anew";
         return Err(BankError::parameter("id_types", problem));

@@ -6,6 +6,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
+
 use crate::bank::error::BankError;
 use crate::bank::files::{create_new, random_name};
 use crate::timeline::runtime::pause;
@@ -30,6 +32,7 @@ impl WriterLock {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            .custom_flags(OFlags::NOFOLLOW.bits() as i32)
             .open(&path)
             .map_err(|error| failed(&error))?;
         let started = Instant::now();
@@ -98,17 +101,18 @@ impl Lease {
             process: std::process::id(),
         };
         lease.file.lock().ok()?;
-        lease.note(ANY_COMMIT);
+        lease.note(&[ANY_COMMIT]);
         Some(lease)
     }
 
-    /// Says which commit is read.
-    pub fn note(&mut self, seq: u64) {
+    /// Says which commits are read.
+    pub fn note(&mut self, commits: &[u64]) {
+        let text = commits.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
         let noted = self
             .file
             .set_len(0)
             .and_then(|()| self.file.rewind())
-            .and_then(|()| self.file.write_all(seq.to_string().as_bytes()));
+            .and_then(|()| self.file.write_all(text.as_bytes()));
         // Word that cannot be changed stays "any commit", which only keeps files longer.
         let _ = noted;
     }
@@ -130,7 +134,13 @@ pub(crate) fn commits_read(bank: &Path) -> Result<Vec<u64>> {
     let mut read = Vec::new();
     for entry in fs::read_dir(&folder).map_err(|error| failed(&error))? {
         let path = entry.map_err(|error| failed(&error))?.path();
-        let Ok(mut file) = OpenOptions::new().read(true).write(true).open(&path) else {
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(flags.bits() as i32)
+            .open(&path);
+        let Ok(mut file) = opened else {
             continue;
         };
         match file.try_lock() {
@@ -140,7 +150,9 @@ pub(crate) fn commits_read(bank: &Path) -> Result<Vec<u64>> {
             Err(_) => {
                 let mut text = String::new();
                 let _ = file.read_to_string(&mut text);
-                read.push(text.trim().parse().unwrap_or(ANY_COMMIT));
+                // A word that is being written is empty for a moment.
+                let commits: Vec<u64> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+                read.extend(if commits.is_empty() { vec![ANY_COMMIT] } else { commits });
             }
         }
     }

@@ -54,8 +54,10 @@ pub(crate) enum FieldColumn {
 /// Which rows are left out.
 #[derive(Default)]
 pub(crate) struct LeftOut<'a> {
-    /// Rows of earlier days.
+    /// Rows of earlier days, unless they switch a state.
     pub before: Option<i32>,
+    /// By behavior code, whether it switches a state.
+    pub switches: Vec<bool>,
     /// Whether copies of an event are told by their identity.
     pub copies: bool,
     /// Segments that may hold an event already.
@@ -304,7 +306,8 @@ impl Merge<'_> {
         let mut order = rows.order();
         let all = order.len();
         if let Some(before) = self.left_out.before {
-            order.retain(|&row| rows.days[row as usize] >= before);
+            let stays = |row: usize| rows.days[row] >= before || self.left_out.switches.get(usize::from(rows.codes[row])) == Some(&true);
+            order.retain(|&row| stays(row as usize));
         }
         let expired = (all - order.len()) as u64;
         let present = order.len();

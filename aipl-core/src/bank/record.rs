@@ -18,6 +18,9 @@ pub struct Record {
     /// The bank itself, in its first commit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bank: Option<BankRecord>,
+    /// The bank's new id, in the first commit of a copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renamed: Option<String>,
     /// Files that begin to count.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub add: Vec<FileRecord>,
@@ -168,5 +171,24 @@ impl KeptRecord {
     /// The day and its model, in words.
     pub(crate) fn describe(&self) -> String {
         format!("{} ({})", super::day_text(self.day), self.model_id)
+    }
+}
+
+impl Record {
+    /// An empty record of now.
+    pub(crate) fn new() -> Record {
+        Record {
+            at: super::now(),
+            library: env!("CARGO_PKG_VERSION").to_owned(),
+            ..Record::default()
+        }
+    }
+
+    /// A record of an operation.
+    pub(crate) fn of(kind: &str) -> Record {
+        Record {
+            kind: kind.to_owned(),
+            ..Record::new()
+        }
     }
 }

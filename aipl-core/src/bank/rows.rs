@@ -193,6 +193,18 @@ impl Rows {
         content
     }
 
+    /// The same rows with numbers that came as texts as numbers.
+    pub fn with_numbers(mut self, shape: &Shape) -> Rows {
+        for (field, (_, kind)) in self.fields.iter_mut().zip(&shape.fields) {
+            let texts = Kind::of(field.data_type()) == Kind::Text && !matches!(field.data_type(), DataType::Null);
+            if texts && *kind != Kind::Text {
+                // What is no number was rejected, or is found out when the rows are written.
+                *field = cast(field, &Kind::Decimal.data_type()).unwrap_or_else(|_| field.clone());
+            }
+        }
+        self
+    }
+
     /// The rows as a batch of a segment.
     pub fn into_batch(self, shape: &Shape) -> Result<RecordBatch> {
         let behaviors = DictionaryArray::<Int32Type>::try_new(
@@ -239,7 +251,22 @@ fn sort_keys(brands: &ArrayRef) -> Vec<u64> {
     dictionary.normalized_keys().into_iter().map(|key| ranks[key]).collect()
 }
 
-/// Whether each row has a value (0 or 1), and eight bytes of it: numbers as they are, texts by their hash.
+/// One of a decimal: six digits.
+const DECIMAL_ONE: f64 = 1e6;
+/// Integers below are floats without loss.
+const EXACT: i128 = 1 << 53;
+
+/// Eight bytes of a number, the same whatever type it comes in.
+fn number(value: f64) -> u64 {
+    // Zero has two signs.
+    (value + 0.0).to_bits()
+}
+
+fn integer(value: i128, bits: u64) -> u64 {
+    if value.abs() < EXACT { number(value as f64) } else { bits }
+}
+
+/// Whether each row has a value (0 or 1), and eight bytes of it: numbers as floats, texts by their hash.
 fn value_hashes(array: &ArrayRef) -> Vec<(u8, u64)> {
     let row_hashes = |bits: &dyn Fn(usize) -> u64| -> Vec<(u8, u64)> {
         let value = |row: usize| if array.is_null(row) { (0, 0) } else { (1, bits(row)) };
@@ -267,22 +294,22 @@ fn value_hashes(array: &ArrayRef) -> Vec<(u8, u64)> {
         }
         DataType::Float64 => {
             let values = array.as_primitive::<arrow::datatypes::Float64Type>();
-            row_hashes(&|row| values.value(row).to_bits())
+            row_hashes(&|row| number(values.value(row)))
         }
         DataType::UInt64 => {
             let values = array.as_primitive::<arrow::datatypes::UInt64Type>();
-            row_hashes(&|row| values.value(row))
+            row_hashes(&|row| integer(values.value(row) as i128, values.value(row)))
         }
         DataType::Decimal64(..) => {
             let values = array.as_primitive::<arrow::datatypes::Decimal64Type>();
-            row_hashes(&|row| values.value(row) as u64)
+            row_hashes(&|row| number(values.value(row) as f64 / DECIMAL_ONE))
         }
         DataType::Decimal128(..) => {
             let values = array.as_primitive::<arrow::datatypes::Decimal128Type>();
-            row_hashes(&|row| values.value(row) as u64)
+            row_hashes(&|row| number(values.value(row) as f64 / DECIMAL_ONE))
         }
         _ => match array.as_primitive_opt::<Int64Type>() {
-            Some(values) => row_hashes(&|row| values.value(row) as u64),
+            Some(values) => row_hashes(&|row| integer(i128::from(values.value(row)), values.value(row) as u64)),
             None => vec![(0, 0); array.len()],
         },
     }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::audience::Audience;
 use crate::bank::error::BankError;
 use crate::bank::handle::{DataBank, object};
+use crate::bank::merge::is_given;
 use crate::bank::record::{AudienceRecord, Record};
 use crate::bank::sets::{self, Directory};
 use crate::base::suggest::hint;
@@ -44,6 +45,9 @@ impl DataBank {
                     "the audience was not made from this bank; make it of the bank's consumers by its identifiers"
                 };
                 return Err(BankError::parameter("audience", problem));
+            }
+            if !audience.bits().iter().all(|idx| is_given(idx, &state.consumers)) {
+                return Err(BankError::parameter("audience", "it has consumers that this bank does not know"));
             }
             let file = sets::write(self.path(), Directory::default(), &[audience.bits().clone()])?;
             let kept = AudienceRecord {

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::xxh3_128;
+
 use crate::bank::catalog::Commit;
 use crate::bank::columns::Types;
 use crate::bank::error::BankError;
 use crate::bank::record::{AudienceRecord, BankRecord, BatchRecord, FileRecord, KeptRecord, LinksRecord, Record};
-use crate::base::Day;
 use crate::base::id::BUCKETS;
+use crate::base::{Day, IdKind};
 
 /// The state of a bank at a commit.
 #[derive(Debug, Clone)]
@@ -70,6 +72,12 @@ impl State {
     pub fn apply(&mut self, seq: u64, record: &Record) -> Result<(), BankError> {
         let damaged = |problem: String| BankError::corrupt("catalog.sqlite", format!("commit {seq}: {problem}"));
         self.seq = seq;
+        if let Some(id) = &record.renamed {
+            self.bank = Arc::new(BankRecord {
+                id: id.clone(),
+                ..(*self.bank).clone()
+            });
+        }
         for name in &record.remove {
             let place = self.files.iter().position(|file| file.name == *name);
             self.files
@@ -123,5 +131,15 @@ impl State {
     pub fn days(&self) -> Option<(i32, i32)> {
         let days = self.of_folder("segments").filter_map(|file| file.days);
         days.reduce(|left, right| (left.0.min(right.0), left.1.max(right.1)))
+    }
+
+    /// Identifies the consumers' numbering: that of one bank, through all its states.
+    pub(super) fn lineage(&self) -> u128 {
+        let kind = if self.types.id_kind("consumer") == IdKind::Text {
+            "text"
+        } else {
+            "int64"
+        };
+        xxh3_128(format!("bank {} {kind}", self.bank.id).as_bytes())
     }
 }

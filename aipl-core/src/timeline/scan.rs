@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use arrow::datatypes::DataType;
 
-use crate::base::{IdKind, IdValue, Zone};
+use crate::base::{Day, IdKind, IdValue, Zone};
 use crate::event::{BehaviorDecoder, EventSchema, Tally};
 use crate::identity::people::Meeting;
 use crate::identity::{People, Seen};
@@ -30,6 +30,16 @@ pub enum ScanError {
     /// More consumers than can be numbered.
     #[error(transparent)]
     TooManyConsumers(#[from] TooManyConsumers),
+    /// Events that the question needs are gone.
+    #[error(
+        "events before {expired} are expired and the question needs them{from}; only days that were materialized before can still be answered"
+    )]
+    Expired {
+        /// The first day that is there.
+        expired: Day,
+        /// The first day needed, ready to print.
+        from: String,
+    },
     /// The home of the events refused.
     #[error("{0}")]
     Home(Box<dyn std::error::Error + Send + Sync>),

@@ -101,6 +101,10 @@ pub trait Timelines: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the source refuses; a rejected row under `on_error = "raise"`; a column that was not loaded; cancellation.
     fn visit(&self, question: &Question<'_>, runtime: &Runtime<'_>, visit: Visit<'_>) -> Result<Visited, ScanError>;
+    /// The day before which events were removed, all but those that switch states.
+    fn expired(&self) -> Option<Day> {
+        None
+    }
     /// The stages of a day by a model, if they are kept and still hold.
     ///
     /// # Errors
@@ -138,6 +142,37 @@ pub trait KeptStages: Send + Sync + fmt::Debug {
     fn universe(&self) -> Result<Arc<Universe>, ScanError>;
     /// Identifies the content that the sets are of.
     fn fingerprint(&self) -> String;
+}
+
+/// Refuses a question to a home whose events are partly gone, if it needs those. Switches of states are never gone.
+///
+/// # Errors
+/// [`ScanError::Expired`].
+pub fn refuse_expired(home: &dyn Timelines, question: &Question<'_>) -> Result<(), ScanError> {
+    let Some(expired) = home.expired() else { return Ok(()) };
+    let needed = needed_from(home, question.program, question.first);
+    if needed >= expired.number() {
+        return Ok(());
+    }
+    let from = Day::from_number(i64::from(needed)).map_or_else(|_| String::new(), |day| format!(" from {day} on"));
+    Err(ScanError::Expired { expired, from })
+}
+
+/// The first day number whose events, switches of states aside, can matter to a day.
+pub(crate) fn needed_from(home: &dyn Timelines, program: &Program, day: Day) -> i32 {
+    let switches = state_switches(home.schema());
+    let first_days = program.first_days(day.number()).into_iter().zip(switches);
+    first_days
+        .filter(|(_, switch)| !switch)
+        .map(|(first, _)| first)
+        .min()
+        .unwrap_or(i32::MAX)
+}
+
+/// By behavior code, whether events of it switch a state on or off; they matter for ever.
+pub(crate) fn state_switches(schema: &EventSchema) -> Vec<bool> {
+    const SWITCHES: [&str; 4] = ["member_join", "member_leave", "follow", "unfollow"];
+    schema.vocabulary().iter().map(|name| SWITCHES.contains(&name.as_str())).collect()
 }
 
 /// What a fold gives: one result a bucket, and what they are about.
