@@ -4,7 +4,7 @@
 #   nightly.sh BANK EVENTS_FOLDER OUTPUT_FOLDER [DAY]
 #
 # EVENTS_FOLDER has a file or folder a day, named by the day (2024-11-11.parquet or 2024-11-11/). The bank is created on the first run;
-# adapt the columns below. Running the job again for a day does no harm: the batch is taken in once.
+# adapt the columns below. Running the job again for a day does no harm: the batch is taken in once, and the audience gets one more version.
 #
 #   15 2 * * *  /srv/aipl/nightly.sh /srv/aipl/bank /srv/events /srv/aipl/out >> /var/log/aipl-nightly.log 2>&1
 set -eu
@@ -16,7 +16,8 @@ day=${4:-$(date -d yesterday +%F)}
 aipl=${AIPL:-aipl}
 scope=${SCOPE:-Acme}
 
-if [ ! -e "$bank/catalog.sqlite" ]; then
+# A creation that was interrupted is done again; anything else at the path is refused.
+if ! $aipl info "$bank" >/dev/null 2>&1; then
     $aipl create "$bank" --tz Asia/Shanghai --model databank \
         --consumer user --brand brand --behavior action --time at \
         --map pv=view --map fav=favorite --map cart=add_to_cart --map buy=purchase

@@ -25,8 +25,9 @@ pub struct Universe {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdStore {
     ids: Ids,
-    /// Local numbers in order of key, where numbers were given out in another order: by a bank, as consumers came.
-    by_key: Option<Vec<u32>>,
+    /// Local numbers in order of key, where numbers were given out in another order: by a bank, as consumers came. Made when a consumer
+    /// is first looked up.
+    by_key: Option<OnceLock<Vec<u32>>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,18 +95,25 @@ impl IdStore {
 
     /// Makes identifiers findable whatever the order in which they were pushed.
     pub(crate) fn index(&mut self) {
+        self.by_key = Some(OnceLock::new());
+    }
+
+    /// Local numbers in order of key.
+    fn sorted(&self) -> Vec<u32> {
         let mut order: Vec<(u64, u32)> = (0..self.len()).map(|local| (self.key(local), local as u32)).collect();
         order.sort_unstable();
-        self.by_key = Some(order.into_iter().map(|(_, local)| local).collect());
+        order.into_iter().map(|(_, local)| local).collect()
     }
 
     /// Appends identifiers to an indexed store.
     pub(crate) fn append(&mut self, ids: &[IdValue]) {
         let had = self.len();
         ids.iter().for_each(|id| self.push(id));
+        let Some(old) = self.by_key.take().and_then(OnceLock::into_inner) else {
+            return self.index();
+        };
         let mut new: Vec<(u64, u32)> = (had..self.len()).map(|local| (self.key(local), local as u32)).collect();
         new.sort_unstable();
-        let old = self.by_key.take().unwrap_or_else(|| (0..had as u32).collect());
         let mut order = Vec::with_capacity(self.len());
         let mut new = new.into_iter().peekable();
         for local in old {
@@ -116,7 +124,7 @@ impl IdStore {
             order.push(local);
         }
         order.extend(new.map(|(_, local)| local));
-        self.by_key = Some(order);
+        self.by_key = Some(OnceLock::from(order));
     }
 
     fn nbytes(&self) -> usize {
@@ -124,7 +132,7 @@ impl IdStore {
             Ids::Int(values) => values.len() * 8,
             Ids::Text { ends, bytes } => ends.len() * 4 + bytes.len(),
         };
-        ids + self.by_key.as_ref().map_or(0, |order| order.len() * 4)
+        ids + self.by_key.as_ref().and_then(OnceLock::get).map_or(0, |order| order.len() * 4)
     }
 
     /// How many.
@@ -167,7 +175,9 @@ impl IdStore {
 
     /// The local number at a place in the order of keys.
     fn at(&self, place: usize) -> usize {
-        self.by_key.as_ref().map_or(place, |order| order[place] as usize)
+        self.by_key
+            .as_ref()
+            .map_or(place, |order| order.get_or_init(|| self.sorted())[place] as usize)
     }
 
     /// The local number of a consumer.
