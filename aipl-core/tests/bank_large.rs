@@ -13,7 +13,7 @@ use aipl_core::source::Events;
 use aipl_core::timeline::{Runtime, Timelines};
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 
-const ROWS: u64 = 140_000;
+const ROWS: u64 = 60_000;
 
 fn schema() -> EventSchema {
     EventSchema::new("user", "brand", "action", "at")
@@ -38,7 +38,7 @@ fn events(rows: impl Iterator<Item = u64>) -> Events {
             ("brand", text(&|value| format!("b{}", value % 7))),
             ("action", text(&|value| ACTIONS[(value % 4) as usize].to_owned())),
             ("at", Arc::new(TimestampMicrosecondArray::from_iter_values(times)) as ArrayRef),
-            ("order", text(&|value| format!("order {value}"))),
+            ("order", text(&|value| format!("order {value:0200}"))),
             (
                 "amount",
                 Arc::new(Float64Array::from_iter(
@@ -133,14 +133,16 @@ fn columns_widen_and_earlier_rows_stay() {
     with_amount("floats", Arc::new(Float64Array::from(vec![0.5, 1.5]))).expect("takes the batch");
     with_amount("nothing", arrow::array::new_null_array(&arrow::datatypes::DataType::Null, 2)).expect("takes the batch");
     with_amount("integers again", Arc::new(Int64Array::from(vec![7]))).expect("takes the batch");
-    let refused = with_amount("texts", Arc::new(StringArray::from(vec!["8"]))).expect_err("is refused");
-    assert!(refused.to_string().contains("amount"), "{refused}");
+    // CSV writes numbers as texts.
+    with_amount("texts", Arc::new(StringArray::from(vec!["8"]))).expect("takes the batch");
+    let odd = with_amount("no number", Arc::new(StringArray::from(vec!["eight"]))).expect("takes the batch");
+    assert_eq!((odd.batch.rows_rejected, odd.batch.rows_added), (1, 0));
     for _ in 0..2 {
         let log = bank.log(None, None, &runtime).expect("loads");
         let (told, _) = log.timeline(&0.into(), None).expect("a table");
         let amounts = format!("{:?}", told.column_by_name("amount").expect("there"));
         assert!(
-            ["3.0", "0.5", "7.0", "null"].iter().all(|value| amounts.contains(value)),
+            ["3.0", "0.5", "7.0", "8.0", "null"].iter().all(|value| amounts.contains(value)),
             "{amounts}"
         );
         bank.compact(&runtime).expect("merges");

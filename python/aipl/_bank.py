@@ -159,7 +159,8 @@ class DataBank:
         batch_id : str
             Names the batch for ever, such as the day that it is of; 1 to 256 bytes.
         memory_limit : int
-            About how many bytes the batch may take in memory, at least 64 MiB; more of it is sorted in parts on disk first.
+            About how many bytes the rows of the batch may take in memory, at least 64 MiB; more of them are sorted in parts on disk first. What
+            is known of consumers comes on top: about 12 bytes and the identifier for each of the bank, more for new ones.
         compact : bool
             Whether small segments are merged once there are sixteen of a size.
         progress : callable, optional

@@ -14,7 +14,8 @@ use crate::bank::lock::{ANY_COMMIT, commits_read};
 use crate::bank::merge::{LeftOut, Merge, Part};
 use crate::bank::record::{FileRecord, Record};
 use crate::bank::state::State;
-use crate::base::{ConsumerIdx, Day, IdValue};
+use crate::base::id::BUCKETS;
+use crate::base::{ConsumerIdx, Day};
 use crate::model::compile;
 use crate::timeline::Runtime;
 use crate::timeline::timelines::{needed_from, state_switches};
@@ -236,8 +237,7 @@ impl DataBank {
             let ids = universe.bucket(bucket);
             (0..ids.len()).map(move |local| (ConsumerIdx::new(bucket, local as u32), ids.id(local)))
         };
-        let all: Vec<(ConsumerIdx, IdValue)> = (0..crate::base::id::BUCKETS).flat_map(of_bucket).collect();
-        consumers::write(self.path(), universe.id_kind(), &all)
+        consumers::write(self.path(), universe.id_kind(), (0..BUCKETS).flat_map(of_bucket))
     }
 
     /// Removes events before a day for ever, all but those that switch states (`member_join`, `member_leave`, `follow`, `unfollow`). Days that

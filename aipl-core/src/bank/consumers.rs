@@ -23,6 +23,9 @@ use crate::timeline::{Runtime, Universe};
 
 type Result<T> = std::result::Result<T, BankError>;
 
+/// Consumers written at a time.
+const BATCH_IDS: usize = 1 << 16;
+
 /// What an id column holds.
 fn id_type(id_kind: IdKind) -> DataType {
     match id_kind {
@@ -32,7 +35,7 @@ fn id_type(id_kind: IdKind) -> DataType {
 }
 
 /// Writes consumers, in order of number.
-pub(crate) fn write(bank: &Path, id_kind: IdKind, consumers: &[(ConsumerIdx, IdValue)]) -> Result<Published> {
+pub(crate) fn write(bank: &Path, id_kind: IdKind, consumers: impl Iterator<Item = (ConsumerIdx, IdValue)>) -> Result<Published> {
     let schema = Arc::new(Schema::new(vec![
         Field::new("consumer_idx", DataType::UInt32, false),
         Field::new("consumer", id_type(id_kind), false),
@@ -45,7 +48,10 @@ pub(crate) fn write(bank: &Path, id_kind: IdKind, consumers: &[(ConsumerIdx, IdV
         Some(properties().set_column_dictionary_enabled("consumer".into(), false).build()),
     )
     .map_err(fault)?;
-    for part in consumers.chunks(1 << 16) {
+    let (mut consumers, mut count) = (consumers.peekable(), 0);
+    while consumers.peek().is_some() {
+        let part: Vec<(ConsumerIdx, IdValue)> = consumers.by_ref().take(BATCH_IDS).collect();
+        count += part.len() as u64;
         let numbers = UInt32Array::from_iter_values(part.iter().map(|(idx, _)| idx.0));
         let ids: ArrayRef = match id_kind {
             IdKind::Int64 => Arc::new(Int64Array::from_iter_values(part.iter().map(|(_, id)| match id {
@@ -59,7 +65,7 @@ pub(crate) fn write(bank: &Path, id_kind: IdKind, consumers: &[(ConsumerIdx, IdV
     }
     let mut file = writer.into_inner().map_err(fault)?;
     file.flush().map_err(|error| BankError::io(bank, &error))?;
-    file.publish(bank, "ids", consumers.len() as u64, None)
+    file.publish(bank, "ids", count, None)
 }
 
 /// Reads all consumers, and checks that every number up to the counts is there once and in its place. On the threads of a runtime, or
@@ -215,15 +221,18 @@ impl Newcomers {
         (0..BUCKETS).map(|bucket| self.bucket(bucket).ids.len() as u32).collect()
     }
 
+    /// Ends numbering: who is known is not asked any more.
+    pub fn end_numbering(&self) {
+        (0..BUCKETS).for_each(|bucket| self.bucket(bucket).known = HashMap::new());
+    }
+
     /// All with their numbers, in order.
-    pub fn list(&self, universe: &Universe) -> Vec<(ConsumerIdx, IdValue)> {
-        let mut all = Vec::new();
-        for bucket in 0..BUCKETS {
+    pub fn list<'n>(&'n self, universe: &'n Universe) -> impl Iterator<Item = (ConsumerIdx, IdValue)> + 'n {
+        (0..BUCKETS).flat_map(move |bucket| {
             let had = universe.bucket(bucket).len() as u32;
             let number = |(id, local): (&IdValue, u32)| (ConsumerIdx::new(bucket, local), id.clone());
-            all.extend(self.bucket(bucket).ids.iter().zip(had..).map(number));
-        }
-        all
+            self.bucket(bucket).ids.iter().zip(had..).map(number).collect::<Vec<_>>()
+        })
     }
 
     /// The consumers of the bank with these.

@@ -180,6 +180,7 @@ impl DataBank {
         let rest = loading.assemble(builders, &[], Some(runtime))?;
         let spilled = spilled.into_inner().unwrap_or_else(PoisonError::into_inner);
         let locals = batch.number(&rest, &newcomers, Some(runtime))?;
+        newcomers.end_numbering();
         let counts = newcomers.counts();
         let new_consumers = counts.iter().map(|&count| u64::from(count)).sum();
         let content = spilled.content.wrapping_add(batch.content(&rest, &locals, runtime)?);
@@ -223,11 +224,7 @@ impl DataBank {
         let days = segment.as_ref().and_then(|segment| segment.record.days);
         let mut files: Vec<Published> = segment.into_iter().collect();
         if new_consumers > 0 {
-            files.push(consumers::write(
-                self.path(),
-                types.id_kind("consumer"),
-                &newcomers.list(&universe),
-            )?);
+            files.push(consumers::write(self.path(), types.id_kind("consumer"), newcomers.list(&universe))?);
         }
         let bytes = files.iter().map(|file| file.record.bytes).sum();
         let (dropped, dropped_days) = touched_days(&state.kept, days);
