@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::bank::catalog::{self, Commit, FORMAT_VERSION};
 use crate::bank::error::BankError;
 use crate::bank::files::{CheckedFile, FOLDERS, check_space, create_new, make_directory, open_regular, random_name, sync_directory};
-use crate::bank::handle::{DataBank, object};
+use crate::bank::handle::DataBank;
 use crate::bank::lock::Lease;
 use crate::bank::merge::{is_given, primitive};
 use crate::bank::record::{FileRecord, Record};
@@ -44,14 +44,14 @@ impl VerifyReport {
     /// The report as plain data.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        object([
-            ("commits", json!(self.commits)),
-            ("files", json!(self.files)),
-            ("bytes", json!(self.bytes)),
-            ("rows", json!(self.rows)),
-            ("sets", json!(self.sets)),
-            ("orphans", json!(self.orphans)),
-        ])
+        json!({
+            "commits": self.commits,
+            "files": self.files,
+            "bytes": self.bytes,
+            "rows": self.rows,
+            "sets": self.sets,
+            "orphans": self.orphans,
+        })
     }
 }
 
@@ -68,44 +68,33 @@ impl DataBank {
         };
         let day = |number: i32| super::day_text(number);
         let batches = state.batches.len();
-        object([
-            ("path", json!(self.path().display().to_string())),
-            ("id", json!(state.bank.id)),
-            ("format", json!(FORMAT_VERSION)),
-            ("mode", json!(if self.is_writer() { "rw" } else { "r" })),
-            ("commit", json!(state.seq)),
-            ("tz", json!(state.bank.tz)),
-            ("model", json!(self.model().map(|model| model.id.clone()))),
-            ("fields", json!(crate::bank::columns::optional_fields(&self.shared.schema))),
-            ("rows", json!(state.rows())),
-            (
-                "consumers",
-                json!(state.consumers.iter().map(|&count| u64::from(count)).sum::<u64>()),
-            ),
-            ("batches", json!(batches)),
-            ("first_day", json!(state.days().map(|(first, _)| day(first)))),
-            ("last_day", json!(state.days().map(|(_, last)| day(last)))),
-            ("expired_before", json!(state.expired.map(|day| day.to_string()))),
-            (
-                "kept_days",
-                json!(self.kept_days().iter().map(|kept| kept.day.to_string()).collect::<Vec<_>>()),
-            ),
-            ("audiences", json!(state.audiences.len())),
-            ("segments", of("segments")),
-            (
-                "identity",
-                json!(
-                    state
+        json!({
+            "path": self.path().display().to_string(),
+            "id": state.bank.id,
+            "format": FORMAT_VERSION,
+            "mode": if self.is_writer() { "rw" } else { "r" },
+            "commit": state.seq,
+            "tz": state.bank.tz,
+            "model": self.model().map(|model| model.id.clone()),
+            "fields": crate::bank::columns::optional_fields(&self.shared.schema),
+            "rows": state.rows(),
+            "consumers": state.consumers.iter().map(|&count| u64::from(count)).sum::<u64>(),
+            "batches": batches,
+            "first_day": state.days().map(|(first, _)| day(first)),
+            "last_day": state.days().map(|(_, last)| day(last)),
+            "expired_before": state.expired.map(|day| day.to_string()),
+            "kept_days": self.kept_days().iter().map(|kept| kept.day.to_string()).collect::<Vec<_>>(),
+            "audiences": state.audiences.len(),
+            "segments": of("segments"),
+            "identity": state
                         .links
                         .as_ref()
-                        .map(|links| json!({"id_type": links.id_type, "unknown": if links.reject_unknown { "reject" } else { "keep" }}))
-                ),
-            ),
-            ("ids", of("ids")),
-            ("bitmaps", of("bitmaps")),
-            ("links", of("links")),
-            ("bytes", json!(state.files.iter().map(|file| file.bytes).sum::<u64>())),
-        ])
+                        .map(|links| json!({"id_type": links.id_type, "unknown": if links.reject_unknown { "reject" } else { "keep" }})),
+            "ids": of("ids"),
+            "bitmaps": of("bitmaps"),
+            "links": of("links"),
+            "bytes": state.files.iter().map(|file| file.bytes).sum::<u64>(),
+        })
     }
 
     /// Reads every byte of the bank: the catalog and its chain, every file's checksums, and whether events, consumers and sets go together.

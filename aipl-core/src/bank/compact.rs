@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::bank::consumers;
 use crate::bank::error::BankError;
 use crate::bank::files::{Published, check_space, is_file_name};
-use crate::bank::handle::{DataBank, object};
+use crate::bank::handle::DataBank;
 use crate::bank::lock::{ANY_COMMIT, commits_read};
 use crate::bank::merge::{LeftOut, Merge, Part};
 use crate::bank::record::{FileRecord, Record};
@@ -81,14 +81,14 @@ impl CompactReport {
     /// The report as plain data.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        object([
-            ("segments", json!(self.segments)),
-            ("into", json!(self.into)),
-            ("rows", json!(self.rows)),
-            ("bytes_before", json!(self.bytes.0)),
-            ("bytes_after", json!(self.bytes.1)),
-            ("seconds", json!(self.elapsed.as_secs_f64())),
-        ])
+        json!({
+            "segments": self.segments,
+            "into": self.into,
+            "rows": self.rows,
+            "bytes_before": self.bytes.0,
+            "bytes_after": self.bytes.1,
+            "seconds": self.elapsed.as_secs_f64(),
+        })
     }
 }
 
@@ -96,11 +96,11 @@ impl VacuumReport {
     /// The report as plain data.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        object([
-            ("files", json!(self.files)),
-            ("bytes", json!(self.bytes)),
-            ("kept_for_readers", json!(self.kept_for_readers)),
-        ])
+        json!({
+            "files": self.files,
+            "bytes": self.bytes,
+            "kept_for_readers": self.kept_for_readers,
+        })
     }
 }
 
@@ -108,11 +108,11 @@ impl ExpireReport {
     /// The report as plain data.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        object([
-            ("rows", json!(self.rows)),
-            ("commit", json!(self.commit)),
-            ("before", json!(self.before)),
-        ])
+        json!({
+            "rows": self.rows,
+            "commit": self.commit,
+            "before": self.before,
+        })
     }
 }
 

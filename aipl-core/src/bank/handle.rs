@@ -386,15 +386,15 @@ impl DataBank {
     pub fn commits(&self) -> Vec<Value> {
         let about = |commit: &Commit| {
             let record = &commit.record;
-            object([
-                ("commit", json!(commit.seq)),
-                ("at", json!(record.at)),
-                ("kind", json!(record.kind)),
-                ("batch_id", json!(record.batch.as_ref().map(|batch| &batch.id))),
-                ("rows_added", json!(record.batch.as_ref().map(|batch| batch.rows_added))),
-                ("files_added", json!(record.add.len())),
-                ("files_removed", json!(record.remove.len())),
-            ])
+            json!({
+                "commit": commit.seq,
+                "at": record.at,
+                "kind": record.kind,
+                "batch_id": record.batch.as_ref().map(|batch| &batch.id),
+                "rows_added": record.batch.as_ref().map(|batch| batch.rows_added),
+                "files_added": record.add.len(),
+                "files_removed": record.remove.len(),
+            })
         };
         self.records().iter().map(about).collect()
     }
@@ -633,9 +633,4 @@ fn read_zone(name: &str) -> Result<Zone> {
         })
         .into()
     })
-}
-
-/// A value of a JSON object, for reports.
-pub(super) fn object(pairs: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
-    Value::Object(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }

@@ -11,7 +11,7 @@ use crate::bank::compact::Compaction;
 use crate::bank::consumers::{self, Newcomers};
 use crate::bank::error::BankError;
 use crate::bank::files::{Published, check_space, hex128};
-use crate::bank::handle::{DataBank, object};
+use crate::bank::handle::DataBank;
 use crate::bank::merge::{Fate, FieldColumn, Finals, LeftOut, Merge, Part, gathered};
 use crate::bank::record::{BatchRecord, Record};
 use crate::bank::rows::Shape;
@@ -79,39 +79,33 @@ impl IngestReport {
     #[must_use]
     pub fn to_json(&self) -> Value {
         let batch = &self.batch;
-        object([
-            ("batch_id", json!(batch.id)),
-            ("replayed", json!(self.replayed)),
-            ("commit", json!(self.commit)),
-            ("rows_read", json!(batch.rows_read)),
-            ("rows_added", json!(batch.rows_added)),
-            ("rows_rejected", json!(batch.rows_rejected)),
-            ("rows_ignored", json!(batch.rows_ignored)),
-            ("rows_duplicate", json!(batch.rows_duplicate)),
-            ("rows_expired", json!(batch.rows_expired)),
-            ("new_consumers", json!(batch.new_consumers)),
-            (
-                "rejected",
-                Value::Object(
+        json!({
+            "batch_id": batch.id,
+            "replayed": self.replayed,
+            "commit": self.commit,
+            "rows_read": batch.rows_read,
+            "rows_added": batch.rows_added,
+            "rows_rejected": batch.rows_rejected,
+            "rows_ignored": batch.rows_ignored,
+            "rows_duplicate": batch.rows_duplicate,
+            "rows_expired": batch.rows_expired,
+            "new_consumers": batch.new_consumers,
+            "rejected": Value::Object(
                     self.tally
                         .rejected
                         .iter()
                         .map(|(reason, count)| (reason.code().to_owned(), json!(count)))
                         .collect(),
                 ),
-            ),
-            (
-                "examples",
-                Value::Array(self.tally.examples().map(crate::event::Example::to_json).collect()),
-            ),
-            ("notes", json!(self.notes)),
-            ("dropped_days", json!(self.dropped_days)),
-            ("segments_compacted", json!(self.compacted)),
-            ("bytes", json!(self.bytes)),
-            ("parts_spilled", json!(self.spilled)),
-            ("seconds", json!(self.elapsed.as_secs_f64())),
-            ("compaction_seconds", json!(self.compaction.as_secs_f64())),
-        ])
+            "examples": Value::Array(self.tally.examples().map(crate::event::Example::to_json).collect()),
+            "notes": self.notes,
+            "dropped_days": self.dropped_days,
+            "segments_compacted": self.compacted,
+            "bytes": self.bytes,
+            "parts_spilled": self.spilled,
+            "seconds": self.elapsed.as_secs_f64(),
+            "compaction_seconds": self.compaction.as_secs_f64(),
+        })
     }
 }
 

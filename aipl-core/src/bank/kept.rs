@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 use serde_json::{Value, json};
 
 use crate::bank::error::BankError;
-use crate::bank::handle::{DataBank, model_hash, object};
+use crate::bank::handle::{DataBank, model_hash};
 use crate::bank::record::{KeptRecord, Record};
 use crate::bank::sets::{self, Directory, ScopeText, SetFile};
 use crate::bank::state::State;
@@ -43,15 +43,15 @@ impl MaterializeReport {
     /// The report as plain data.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        object([
-            ("day", json!(self.day.to_string())),
-            ("model", json!(self.model)),
-            ("commit", json!(self.commit)),
-            ("scopes", json!(self.scopes)),
-            ("consumers", json!(self.consumers)),
-            ("bytes", json!(self.bytes)),
-            ("replayed", json!(self.replayed)),
-        ])
+        json!({
+            "day": self.day.to_string(),
+            "model": self.model,
+            "commit": self.commit,
+            "scopes": self.scopes,
+            "consumers": self.consumers,
+            "bytes": self.bytes,
+            "replayed": self.replayed,
+        })
     }
 }
 

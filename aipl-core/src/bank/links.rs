@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::bank::error::BankError;
 use crate::bank::files::{CheckedFile, NewFile, Published, hex128};
-use crate::bank::handle::{DataBank, object};
+use crate::bank::handle::DataBank;
 use crate::bank::ingest::check_batch_id;
 use crate::bank::record::{BatchRecord, LinksRecord, Record};
 use crate::bank::segment::arrow_fault;
@@ -60,16 +60,16 @@ impl LinkReport {
     /// The report as plain data.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        object([
-            ("batch_id", json!(self.batch.id)),
-            ("replayed", json!(self.replayed)),
-            ("commit", json!(self.commit)),
-            ("rows_added", json!(self.batch.rows_added)),
-            ("persons", json!(self.persons)),
-            ("ids", json!(self.ids)),
-            ("dropped_days", json!(self.dropped_days)),
-            ("seconds", json!(self.seconds)),
-        ])
+        json!({
+            "batch_id": self.batch.id,
+            "replayed": self.replayed,
+            "commit": self.commit,
+            "rows_added": self.batch.rows_added,
+            "persons": self.persons,
+            "ids": self.ids,
+            "dropped_days": self.dropped_days,
+            "seconds": self.seconds,
+        })
     }
 }
 

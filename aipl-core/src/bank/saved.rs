@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::audience::Audience;
 use crate::bank::error::BankError;
-use crate::bank::handle::{DataBank, object};
+use crate::bank::handle::DataBank;
 use crate::bank::merge::is_given;
 use crate::bank::record::{AudienceRecord, Record};
 use crate::bank::sets::{self, Directory};
@@ -16,14 +16,14 @@ impl AudienceRecord {
     /// The record as plain data.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        object([
-            ("name", json!(self.name)),
-            ("version", json!(self.version)),
-            ("size", json!(self.size)),
-            ("note", json!(self.note)),
-            ("made", json!(self.made)),
-            ("of_commit", json!(self.of)),
-        ])
+        json!({
+            "name": self.name,
+            "version": self.version,
+            "size": self.size,
+            "note": self.note,
+            "made": self.made,
+            "of_commit": self.of,
+        })
     }
 }
 
