@@ -108,12 +108,6 @@ impl Report {
     #[must_use]
     pub fn to_json(&self) -> Value {
         let rows = self.rows();
-        let rejected: serde_json::Map<String, Value> = self
-            .tally
-            .rejected
-            .iter()
-            .map(|(reason, count)| (reason.code().to_owned(), json!(count)))
-            .collect();
         json!({
             "rows_total": rows.total,
             "rows_skipped": rows.skipped,
@@ -121,7 +115,7 @@ impl Report {
             "rows_rejected": rows.rejected,
             "rows_not_needed": rows.not_needed,
             "rows_kept": rows.kept,
-            "rejected": rejected,
+            "rejected": self.tally.rejected_json(),
             "examples": self.examples().map(Example::to_json).collect::<Vec<_>>(),
             "notes": self.notes,
             "bytes": self.tally.bytes,

@@ -90,13 +90,7 @@ impl IngestReport {
             "rows_duplicate": batch.rows_duplicate,
             "rows_expired": batch.rows_expired,
             "new_consumers": batch.new_consumers,
-            "rejected": Value::Object(
-                    self.tally
-                        .rejected
-                        .iter()
-                        .map(|(reason, count)| (reason.code().to_owned(), json!(count)))
-                        .collect(),
-                ),
+            "rejected": self.tally.rejected_json(),
             "examples": Value::Array(self.tally.examples().map(crate::event::Example::to_json).collect()),
             "notes": self.notes,
             "dropped_days": self.dropped_days,

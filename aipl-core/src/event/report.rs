@@ -166,6 +166,13 @@ impl Tally {
             .for_each(|example| example.row = number(example.row));
     }
 
+    /// Rejected rows by the code of the reason, as plain data.
+    #[must_use]
+    pub fn rejected_json(&self) -> Value {
+        let counted = self.rejected.iter().map(|(reason, count)| (reason.code().to_owned(), json!(count)));
+        Value::Object(counted.collect())
+    }
+
     /// Rejected rows in all.
     #[must_use]
     pub fn rows_rejected(&self) -> u64 {

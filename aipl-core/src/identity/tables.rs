@@ -337,12 +337,7 @@ impl IdentityMap {
                 "ignored": count("ignored"), "blocked": count("blocked"), "shared": count("shared"),
             })
         };
-        let rejected: serde_json::Map<String, Value> = inner
-            .tally
-            .rejected
-            .iter()
-            .map(|(reason, count)| (reason.code().to_owned(), json!(count)))
-            .collect();
+        let rejected = inner.tally.rejected_json();
         let examples: Vec<Value> = inner.tally.examples().map(Example::to_json).collect();
         let persons = members.roots.len();
         json!({

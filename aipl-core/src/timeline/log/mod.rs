@@ -187,7 +187,7 @@ impl EventLog {
             "bytes_per_event": per_row(dense),
             "rows_rejected": self.inner.tally.rows_rejected(),
             "rows_ignored": self.inner.tally.rows_ignored,
-            "rejected": self.inner.tally.rejected.iter().map(|(reason, count)| (reason.code().to_owned(), json!(count))).collect::<Map<_, _>>(),
+            "rejected": self.inner.tally.rejected_json(),
         })
     }
 
