@@ -7,7 +7,6 @@ use aipl_core::analyses::validate;
 use aipl_core::base::Zone;
 use aipl_core::source::csv::CsvOptions;
 use aipl_core::source::{Events, OnError, SourceError, StateColumns, StateTable};
-use arrow::error::ArrowError;
 use pyo3::prelude::*;
 
 use crate::identity::{PyIdentityMap, with_identity};
@@ -96,21 +95,7 @@ impl PyEvents {
             to: end,
         };
         let inner = guarded(py, || {
-            let failed = |error: &ArrowError| SourceError::Stream {
-                place: "state table".to_owned(),
-                problem: error.to_string(),
-            };
-            let schema = reader.schema();
-            let mut batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| failed(&error))?;
-            if batches.is_empty() {
-                // So that the columns of an empty table are checked as well.
-                batches.push(arrow::array::RecordBatch::new_empty(schema));
-            }
-            for batch in &batches {
-                for column in batch.columns() {
-                    column.to_data().validate_full().map_err(|error| failed(&error))?;
-                }
-            }
+            let batches = stream::all(reader, "state table")?;
             let table = StateTable::read(&batches, &columns, self.inner.zone())?;
             self.inner.clone().with_states(table)
         })?;

@@ -304,15 +304,20 @@ pub fn with_identity(
     column: Option<String>,
     reject: bool,
 ) -> Result<PyEvents, SourceError> {
+    let people = self::people(people, id_type, column, reject)?;
+    Ok(PyEvents {
+        inner: events.inner.clone().with_identity(people)?,
+    })
+}
+
+/// A map as consumers are seen through it.
+pub fn people(map: &PyIdentityMap, id_type: Option<String>, column: Option<String>, reject: bool) -> Result<People, SourceError> {
     let by = match (id_type, column) {
         (_, Some(column)) => IdTypeOf::Column(column),
         (name, None) => IdTypeOf::Type(name.unwrap_or_default()),
     };
     let unknown = if reject { Unknown::Reject } else { Unknown::Keep };
-    let people = People::new(people.inner.clone(), by, unknown)?;
-    Ok(PyEvents {
-        inner: events.inner.clone().with_identity(people)?,
-    })
+    Ok(People::new(map.inner.clone(), by, unknown)?)
 }
 
 /// The least node of every node's component.

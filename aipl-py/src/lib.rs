@@ -3,6 +3,7 @@
 //! Every function converts its arguments, detaches the interpreter, calls the core and converts the answer. There is no logic
 //! here; signatures, defaults and documentation for people are in the Python package.
 
+mod assets;
 mod audience;
 mod bank;
 mod errors;
@@ -11,8 +12,10 @@ mod flow;
 mod identity;
 mod ids;
 mod log;
+mod measured;
 mod model;
 mod over_time;
+mod rfm;
 mod runtime;
 mod schema;
 mod snapshot;
@@ -39,22 +42,44 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<table::PyTable>()?;
     module.add_class::<identity::PyIdentityMap>()?;
     module.add_class::<identity::PyRows>()?;
+    module.add_class::<measured::PyMeasured>()?;
+    module.add_class::<measured::PyAttributes>()?;
+    module.add_class::<rfm::PyRfm>()?;
     module.add_function(wrap_pyfunction!(identity::connected_components, module)?)?;
     module.add_function(wrap_pyfunction!(over_time::py_trend, module)?)?;
     module.add_function(wrap_pyfunction!(over_time::py_flow_triangle, module)?)?;
     module.add_function(wrap_pyfunction!(over_time::py_history, module)?)?;
     module.add_function(wrap_pyfunction!(over_time::py_timeline, module)?)?;
     module.add_function(wrap_pyfunction!(over_time::py_transition_drivers, module)?)?;
+    module.add_function(wrap_pyfunction!(assets::py_aac_bridge, module)?)?;
+    module.add_function(wrap_pyfunction!(assets::py_benefits, module)?)?;
+    module.add_function(wrap_pyfunction!(assets::py_cohort_track, module)?)?;
+    module.add_function(wrap_pyfunction!(assets::py_compare_equity, module)?)?;
+    module.add_function(wrap_pyfunction!(assets::py_concentration, module)?)?;
+    module.add_function(wrap_pyfunction!(assets::py_consumer_equity, module)?)?;
+    module.add_function(wrap_pyfunction!(assets::py_crosstab, module)?)?;
+    module.add_function(wrap_pyfunction!(assets::py_fast, module)?)?;
+    module.add_function(wrap_pyfunction!(assets::py_gmv_aac, module)?)?;
+    module.add_function(wrap_pyfunction!(assets::py_grow, module)?)?;
+    module.add_function(wrap_pyfunction!(assets::py_membership, module)?)?;
+    module.add_function(wrap_pyfunction!(assets::py_new_vs_existing, module)?)?;
+    module.add_function(wrap_pyfunction!(assets::py_penetration, module)?)?;
+    module.add_function(wrap_pyfunction!(assets::py_profile, module)?)?;
+    module.add_function(wrap_pyfunction!(assets::py_retention, module)?)?;
+    module.add_function(wrap_pyfunction!(rfm::py_grow_opportunity, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::set_num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::raise_panic, module)?)?;
     let names = [
+        "Attributes",
         "Audience",
         "DataBank",
         "EventLog",
         "Events",
         "Flow",
         "IdentityMap",
+        "Measured",
+        "Rfm",
         "Rows",
         "Schema",
         "Snapshot",
@@ -62,11 +87,27 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "Table",
         "Universe",
         "__version__",
+        "aac_bridge",
+        "benefits",
+        "cohort_track",
+        "compare_equity",
+        "concentration",
         "connected_components",
+        "consumer_equity",
+        "crosstab",
+        "fast",
         "flow_triangle",
+        "gmv_aac",
+        "grow",
+        "grow_opportunity",
         "history",
+        "membership",
+        "new_vs_existing",
         "num_threads",
+        "penetration",
+        "profile",
         "raise_panic",
+        "retention",
         "set_num_threads",
         "timeline",
         "transition_drivers",

@@ -16,10 +16,10 @@ use crate::runtime::detached;
 use crate::table::PyTable;
 
 /// A table with its report and recipe as JSON.
-type Answered = (PyTable, String, String);
+pub type Answered = (PyTable, String, String);
 
 /// An answer, without the scope column if only one scope was asked for.
-fn answered(answer: Answer, single: bool) -> Answered {
+pub fn answered(answer: Answer, single: bool) -> Answered {
     let table = if single { without_scope(&answer.table) } else { answer.table };
     (
         PyTable::of_batch(table),
@@ -28,7 +28,8 @@ fn answered(answer: Answer, single: bool) -> Answered {
     )
 }
 
-fn scopes(scopes: Option<Vec<PyScope>>) -> Option<Vec<aipl_core::timeline::ScopeValue>> {
+/// Named scopes of the core.
+pub fn scopes(scopes: Option<Vec<PyScope>>) -> Option<Vec<aipl_core::timeline::ScopeValue>> {
     scopes.map(|scopes| scopes.into_iter().map(scope_value).collect())
 }
 

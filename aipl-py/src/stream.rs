@@ -22,6 +22,23 @@ pub fn open(data: &Bound<'_, PyAny>) -> PyResult<Reader> {
     exported.into_reader()
 }
 
+/// All batches of a small table, checked; one without rows, if there are none, so that its columns are known.
+pub fn all(reader: Reader, place: &str) -> Result<Vec<RecordBatch>, SourceError> {
+    let failed = |error: &ArrowError| SourceError::Stream {
+        place: place.to_owned(),
+        problem: error.to_string(),
+    };
+    let schema = reader.schema();
+    let mut batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| failed(&error))?;
+    if batches.is_empty() {
+        batches.push(RecordBatch::new_empty(schema));
+    }
+    for column in batches.iter().flat_map(RecordBatch::columns) {
+        column.to_data().validate_full().map_err(|error| failed(&error))?;
+    }
+    Ok(batches)
+}
+
 /// A source over an object that exports an Arrow stream.
 pub fn source(data: &Bound<'_, PyAny>, place: &str, rows: Option<u64>, again: bool) -> PyResult<StreamSource> {
     let reader = open(data).map_err(|error| {

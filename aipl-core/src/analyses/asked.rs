@@ -12,7 +12,9 @@ use crate::base::id::{BUCKETS, MAX_LOCAL};
 use crate::base::suggest::hint;
 use crate::base::{ConsumerIdx, Day, IdKind, IdValue};
 use crate::event::Tally;
+use crate::event::schema::MEASURE_FIELDS;
 use crate::model::{ModelError, Program, ScopeKind, StageModel, compile};
+use crate::stage::Trade;
 use crate::timeline::scan::ScanError;
 use crate::timeline::scopes::{ScopeValue, scope_hint};
 use crate::timeline::{Bucket, KeptStages, Question, Runtime, Timelines, Universe};
@@ -118,11 +120,11 @@ pub(crate) fn check_range(start: Day, end: Day) -> Result<(), AnalysisError> {
     Ok(())
 }
 
-/// A model asked of a source.
+/// A model, or events alone, asked of a source.
 #[derive(Debug)]
 pub(crate) struct Asked<'a> {
-    source: &'a dyn Timelines,
-    model: &'a StageModel,
+    pub source: &'a dyn Timelines,
+    model: Option<&'a StageModel>,
     pub program: Program,
     /// Named scopes as values of the data's types, in order.
     pub named: Option<Vec<ScopeValue>>,
@@ -134,15 +136,81 @@ impl<'a> Asked<'a> {
         let named = scopes.map(|scopes| convert_scopes(source, program.scope, scopes)).transpose()?;
         Ok(Asked {
             source,
-            model,
+            model: Some(model),
             program,
             named,
         })
     }
 
+    /// Events of brands alone, no stages; what the question sees is what it watches.
+    pub fn of_events(source: &'a dyn Timelines, scopes: Option<&[ScopeValue]>) -> Result<Self, AnalysisError> {
+        let program = Program::bare(ScopeKind::Brand, source.schema().vocabulary().len());
+        let named = scopes.map(|scopes| convert_scopes(source, program.scope, scopes)).transpose()?;
+        Ok(Asked {
+            source,
+            model: None,
+            program,
+            named,
+        })
+    }
+
+    /// Lets events of some behaviors through, so many days back from the first day of the question on (all if `None`). Gives their bit in
+    /// the masks of rows.
+    pub fn watch(&mut self, parameter: &'static str, behaviors: &[String], days: Option<u32>) -> Result<u64, AnalysisError> {
+        let vocabulary = self.source.schema().vocabulary();
+        let code = |name: &String| {
+            vocabulary.iter().position(|known| known == name).ok_or_else(|| {
+                let tail = hint(name, vocabulary.iter().map(String::as_str));
+                let choices = vocabulary.join(", ");
+                AnalysisError::parameter(
+                    parameter,
+                    format!("{name:?} is not a behavior of the EventSchema{tail}; behaviors: {choices}"),
+                )
+            })
+        };
+        let codes = behaviors.iter().map(code).collect::<Result<Vec<_>, _>>()?;
+        self.program.watch(codes, days).ok_or_else(full)
+    }
+
+    /// Lets the switches of a state through; gives its leaf bit.
+    pub fn watch_state(&mut self, name: &str) -> Result<u64, AnalysisError> {
+        let place = self
+            .program
+            .watch_state(name, &self.source.schema().vocabulary())
+            .ok_or_else(full)?;
+        Ok(self.program.states[place].1)
+    }
+
+    /// Lets purchases and refunds through, as [`Trade::watch`] says.
+    pub fn watch_trade(&mut self, days: Option<u32>) -> Result<Trade, AnalysisError> {
+        let schema = self.source.schema();
+        Trade::watch(&mut self.program, schema, days).ok_or_else(full)
+    }
+
+    /// Carries the values of a label field beside each row; gives their place.
+    pub fn carry_label(&mut self, parameter: &'static str, field: &str) -> Result<usize, AnalysisError> {
+        // Every event and every order is a value of its own, and measures are no labels.
+        const NOT_LABELS: [&str; 5] = ["consumer", "behavior", "time", "order_id", "event_id"];
+        let unfit = |name: &str| NOT_LABELS.contains(&name) || MEASURE_FIELDS.contains(&name);
+        let mapped: Vec<&str> = self
+            .source
+            .schema()
+            .mapped()
+            .map(|(role, _)| role)
+            .filter(|role| !unfit(role))
+            .collect();
+        if !mapped.contains(&field) {
+            let tail = hint(field, mapped.iter().copied());
+            let problem = format!("{field:?} is not a mapped label field{tail}; choices: {}", mapped.join(", "));
+            return Err(AnalysisError::parameter(parameter, problem));
+        }
+        Ok(self.program.carry_label(field))
+    }
+
     /// The stages of a day, if the source keeps them.
     pub fn kept(&self, day: Day) -> Result<Option<Arc<dyn KeptStages>>, AnalysisError> {
-        Ok(self.source.kept(self.model, day)?)
+        let Some(model) = self.model else { return Ok(None) };
+        Ok(self.source.kept(model, day)?)
     }
 
     /// The question about the days from `first` to `last`.
@@ -169,7 +237,7 @@ impl<'a> Asked<'a> {
         let fixed = json!({
             "function": function,
             "scopes": named.map(|scopes| scopes.iter().map(ToString::to_string).collect::<Vec<_>>()),
-            "model": self.model.to_value(),
+            "model": self.model.map(StageModel::to_value),
             "schema": self.source.schema().to_json(),
             "tz": self.source.zone().name(),
             "source": self.source.fingerprint(),
@@ -202,6 +270,14 @@ impl<'a> Asked<'a> {
             identity: universe.and_then(IdentityCounts::of),
         }
     }
+}
+
+/// A model so large that nothing can be watched beside it.
+fn full() -> AnalysisError {
+    AnalysisError::parameter(
+        "model",
+        "its rules leave no room for what this analysis looks at besides; a model with fewer different rules does",
+    )
 }
 
 /// States that nothing can switch on, and state tables that do not fit the scope of the model, in words.

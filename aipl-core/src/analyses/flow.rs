@@ -318,6 +318,7 @@ fn kept_moves(asked: &Asked<'_>, days: (Day, Day), params: &FlowParams) -> Resul
         about: Visited {
             universe,
             scopes,
+            labels: Vec::new(),
             tally: Tally::default(),
             elapsed: started.elapsed(),
         },

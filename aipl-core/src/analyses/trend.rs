@@ -14,6 +14,7 @@ use serde_json::json;
 use crate::analyses::asked::{AnalysisError, Asked, check_range};
 use crate::analyses::labels::{check_scope_text, scope_array, stage_array};
 use crate::analyses::outcome::{Answer, Report};
+use crate::analyses::steps::{Step, Steps};
 use crate::base::Day;
 use crate::event::Tally;
 use crate::model::{Program, StageModel};
@@ -22,18 +23,6 @@ use crate::timeline::{Bucket, Folded, KeptStages, Runtime, ScopeValue, Timelines
 
 /// The most cells (scopes × stages × steps) of a trend.
 const MAX_CELLS: usize = 100_000_000;
-
-/// How far apart the days of a trend are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Step {
-    /// Every day.
-    #[default]
-    Day,
-    /// The Sunday of every week.
-    Week,
-    /// The last day of every month.
-    Month,
-}
 
 /// What a trend counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -47,55 +36,6 @@ pub enum Measure {
     Exits,
     /// Distinct consumers in the stage on any day from the start of the trend to the step's last day.
     Union,
-}
-
-impl Step {
-    /// Reads `day`, `week` or `month`.
-    ///
-    /// # Errors
-    /// [`AnalysisError::Parameter`] with the choices.
-    pub fn parse(text: &str) -> Result<Step, AnalysisError> {
-        Ok(match text {
-            "day" => Step::Day,
-            "week" => Step::Week,
-            "month" => Step::Month,
-            _ => {
-                return Err(AnalysisError::parameter(
-                    "step",
-                    format!("{text:?} is not one of \"day\", \"week\", \"month\""),
-                ));
-            }
-        })
-    }
-
-    /// `day`, `week` or `month`.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            Step::Day => "day",
-            Step::Week => "week",
-            Step::Month => "month",
-        }
-    }
-
-    /// Whether a step ends with the day.
-    fn ends(self, day: i32) -> bool {
-        match self {
-            Step::Day => true,
-            // 1970-01-01 was a Thursday.
-            Step::Week => (day + 3).rem_euclid(7) == 6,
-            Step::Month => Day::from_number(i64::from(day) + 1).is_ok_and(|next| next.to_string().ends_with("-01")),
-        }
-    }
-
-    /// The last day of every step of a range.
-    #[must_use]
-    pub fn days(self, start: Day, end: Day) -> Vec<Day> {
-        (start.number()..=end.number())
-            .filter(|&day| day == end.number() || self.ends(day))
-            .filter_map(|day| Day::from_number(i64::from(day)).ok())
-            .collect()
-    }
 }
 
 impl Measure {
@@ -344,43 +284,6 @@ impl Told<'_> {
     }
 }
 
-/// The steps of a trend, and the step of each day.
-struct Steps {
-    start: i32,
-    end: i32,
-    days: Vec<Day>,
-    step_of: Vec<u32>,
-}
-
-impl Steps {
-    fn new(step: Step, start: Day, end: Day) -> Self {
-        let days = step.days(start, end);
-        let mut step_of = Vec::with_capacity(days.len());
-        let mut at = 0;
-        for day in start.number()..=end.number() {
-            step_of.push(at);
-            at += u32::from(days[at as usize].number() == day);
-        }
-        Steps {
-            start: start.number(),
-            end: end.number(),
-            days,
-            step_of,
-        }
-    }
-
-    fn of(&self, day: i32) -> usize {
-        self.step_of[(day - self.start) as usize] as usize
-    }
-
-    /// The steps whose last day lies between two days of the range.
-    fn within(&self, first: i32, last: i32) -> std::ops::Range<usize> {
-        let end = self.of(last);
-        let end = if self.days[end].number() <= last { end + 1 } else { end };
-        self.of(first)..end
-    }
-}
-
 /// Adds the differences that a bucket's histories make from step to step. Whole numbers are added, so the order does not matter.
 fn count_bucket(bucket: &Bucket<'_>, program: &Program, steps: &Steps, measure: Measure, cells: &[AtomicI64]) {
     let width = steps.days.len() + 1;
@@ -433,34 +336,4 @@ fn add_up(cells: Vec<AtomicI64>, series: usize, steps: usize, measure: Measure) 
         }
     }
     counts
-}
-
-#[cfg(test)]
-#[allow(clippy::expect_used, reason = "a test says what it expects")]
-mod tests {
-    use super::*;
-
-    fn days(step: Step, start: &str, end: &str) -> Vec<String> {
-        let day = |text: &str| text.parse::<Day>().expect("a day");
-        step.days(day(start), day(end)).iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn steps_end_on_sundays_month_ends_and_with_the_range() {
-        assert_eq!(
-            days(Step::Week, "2024-02-26", "2024-03-12"),
-            ["2024-03-03", "2024-03-10", "2024-03-12"]
-        );
-        assert_eq!(
-            days(Step::Month, "2024-01-31", "2024-03-31"),
-            ["2024-01-31", "2024-02-29", "2024-03-31"]
-        );
-        assert_eq!(days(Step::Month, "2023-02-10", "2023-03-01"), ["2023-02-28", "2023-03-01"]);
-        assert_eq!(
-            days(Step::Day, "2024-02-28", "2024-03-01"),
-            ["2024-02-28", "2024-02-29", "2024-03-01"]
-        );
-        assert_eq!(days(Step::Week, "2024-03-03", "2024-03-03"), ["2024-03-03"]);
-        assert_eq!(days(Step::Month, "2199-12-30", "2199-12-31"), ["2199-12-31"]);
-    }
 }

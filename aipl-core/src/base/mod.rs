@@ -3,6 +3,7 @@
 pub mod day;
 pub mod decimal;
 pub mod id;
+pub mod statistics;
 pub mod suggest;
 pub mod zone;
 

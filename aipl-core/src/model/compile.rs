@@ -6,7 +6,7 @@ use crate::event::EventSchema;
 use crate::event::schema::{LABEL_FIELDS, MEASURE_FIELDS};
 use crate::model::data::{Count, Leaf, Operand, Rule, ScopeKind, StageModel};
 use crate::model::error::ModelError;
-use crate::model::program::{Counter, Expression, Filter, LeafProgram, MAX_LEAVES, Program, StateToggle};
+use crate::model::program::{Counter, Expression, Filter, LeafProgram, MAX_LEAVES, Program};
 
 /// Compiles a model for a schema: every leaf becomes a bit, every stage a formula over bits.
 ///
@@ -31,24 +31,9 @@ pub fn compile(model: &StageModel, schema: &EventSchema) -> Result<Program, Mode
         Vec::new()
     };
     let program = Program {
-        scope,
         brand_wide,
         stages: model.stages.len(),
-        leaves: Vec::new(),
-        behavior_leaves: vec![0; vocabulary.len()],
-        filters: Vec::new(),
-        toggles: vec![None; vocabulary.len()],
-        states: Vec::new(),
-        sums: Vec::new(),
-        orders: false,
-        existence: false,
-        unmatched: Vec::new(),
-        windows: Vec::new(),
-        expressions: Vec::new(),
-        table: Vec::new(),
-        once: 0,
-        twice: 0,
-        counted: Vec::new(),
+        ..Program::bare(scope, vocabulary.len())
     };
     let mut compiler = Compiler {
         schema,
@@ -128,14 +113,7 @@ impl Compiler<'_> {
         };
         let (bit, new) = self.bit(path, source, leaf)?;
         if new {
-            let state = self.program.states.len() as u8;
-            self.program.states.push((name.to_owned(), 1 << bit));
-            let (join, leave) = toggle_names(name);
-            for (behavior, on) in [(join, true), (leave, false)] {
-                if let Some(code) = self.vocabulary.iter().position(|known| *known == behavior) {
-                    self.program.toggles[code] = Some(StateToggle { state, on });
-                }
-            }
+            self.program.add_state(name, 1 << bit, &self.vocabulary);
         }
         Ok(bit)
     }
@@ -157,7 +135,7 @@ impl Compiler<'_> {
             Count::Events => Counter::Events,
             Count::DistinctDays => Counter::Days,
             Count::DistinctOrders => Counter::Orders,
-            Count::Sum(measure) => Counter::Sum(self.sum(measure)),
+            Count::Sum(measure) => Counter::Sum(self.program.carry_sum(measure)),
         };
         let scale = if matches!(counter, Counter::Sum(_)) {
             i128::from(Decimal6::ONE)
@@ -193,14 +171,6 @@ impl Compiler<'_> {
                     self.vocabulary.join(", ")
                 ),
             )
-        })
-    }
-
-    fn sum(&mut self, measure: &str) -> usize {
-        let sums = &mut self.program.sums;
-        sums.iter().position(|known| known == measure).unwrap_or_else(|| {
-            sums.push(measure.to_owned());
-            sums.len() - 1
         })
     }
 
@@ -240,14 +210,6 @@ impl Compiler<'_> {
                 leaves: bit,
             }),
         }
-    }
-}
-
-/// The behaviors that switch a state on and off.
-fn toggle_names(state: &str) -> (String, String) {
-    match state {
-        "fan" => ("follow".to_owned(), "unfollow".to_owned()),
-        _ => (format!("{state}_join"), format!("{state}_leave")),
     }
 }
 

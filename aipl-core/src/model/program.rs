@@ -30,6 +30,8 @@ pub struct Program {
     pub sums: Vec<String>,
     /// Whether some leaf counts distinct orders.
     pub orders: bool,
+    /// Label fields whose values are carried beside each row, in payload order.
+    pub labels: Vec<String>,
     /// Whether a consumer with no countable event can be in a stage, so that existence itself must be known.
     pub existence: bool,
     /// Rules that can never match this schema, in words.
@@ -72,6 +74,8 @@ pub enum Counter {
     Sum(usize),
     /// Nothing: a state, set from outside.
     State,
+    /// Nothing: the events are let through for an analysis to see, and no stage depends on them.
+    Watched,
 }
 
 /// A behavior switches a state on or off.
@@ -116,7 +120,7 @@ impl LeafProgram {
     /// Whether a counter's value satisfies the leaf.
     #[must_use]
     pub fn holds(&self, value: i128) -> bool {
-        self.counter != Counter::State && value >= self.min && self.max.is_none_or(|max| value <= max)
+        !matches!(self.counter, Counter::State | Counter::Watched) && value >= self.min && self.max.is_none_or(|max| value <= max)
     }
 }
 
@@ -167,7 +171,7 @@ impl Program {
         fields.extend(self.orders.then_some("order_id"));
         let conditions = self.filters.iter().flat_map(|filter| &filter.conditions);
         fields.extend(conditions.map(|(role, _)| role.as_str()));
-        fields.extend(self.sums.iter().map(String::as_str));
+        fields.extend(self.sums.iter().chain(&self.labels).map(String::as_str));
         fields.retain(|field| *field != "brand");
         fields.sort_unstable();
         fields.dedup();
@@ -202,27 +206,133 @@ impl Program {
         (0..self.behavior_leaves.len()).map(of_code).collect()
     }
 
+    fn find_windows(&mut self) {
+        self.windows.clear();
+        for (bit, leaf) in self.leaves.iter().enumerate() {
+            let Some(days) = leaf.days.map(|days| days as i32) else { continue };
+            match self.windows.iter_mut().find(|(length, _)| *length == days) {
+                Some((_, leaves)) => *leaves |= 1 << bit,
+                None => self.windows.push((days, 1 << bit)),
+            }
+        }
+        self.windows.sort_unstable();
+    }
+
+    /// A program without stages; what it lets through is what is watched.
+    #[must_use]
+    pub fn bare(scope: ScopeKind, behaviors: usize) -> Program {
+        Program {
+            scope,
+            brand_wide: Vec::new(),
+            stages: 0,
+            leaves: Vec::new(),
+            behavior_leaves: vec![0; behaviors],
+            filters: Vec::new(),
+            toggles: vec![None; behaviors],
+            states: Vec::new(),
+            sums: Vec::new(),
+            orders: false,
+            labels: Vec::new(),
+            existence: false,
+            unmatched: Vec::new(),
+            windows: Vec::new(),
+            expressions: Vec::new(),
+            table: Vec::new(),
+            once: 0,
+            twice: 0,
+            counted: Vec::new(),
+        }
+    }
+
+    /// Lets the events of some behaviors through that are at most `days` old (any age if `None`) on the first day of a question, for an
+    /// analysis to see; no stage depends on them. Gives their bit in the masks of rows, or nothing if the program is full.
+    #[must_use]
+    pub fn watch(&mut self, codes: impl IntoIterator<Item = usize>, days: Option<u32>) -> Option<u64> {
+        let bit = self.leaves.len();
+        if bit >= MAX_LEAVES {
+            return None;
+        }
+        self.leaves.push(LeafProgram {
+            days,
+            counter: Counter::Watched,
+            min: 1,
+            max: None,
+        });
+        codes.into_iter().for_each(|code| self.behavior_leaves[code] |= 1 << bit);
+        self.find_windows();
+        Some(1 << bit)
+    }
+
+    /// The place of a state among [`Program::states`]; its switches are let through from now on. Nothing if the program is full.
+    pub fn watch_state(&mut self, name: &str, vocabulary: &[String]) -> Option<usize> {
+        if let Some(known) = self.states.iter().position(|(known, _)| known == name) {
+            return Some(known);
+        }
+        let bit = self.leaves.len();
+        if bit >= MAX_LEAVES {
+            return None;
+        }
+        self.leaves.push(LeafProgram {
+            days: None,
+            counter: Counter::State,
+            min: 0,
+            max: None,
+        });
+        self.add_state(name, 1 << bit, vocabulary);
+        Some(self.states.len() - 1)
+    }
+
+    /// Makes a state known, and the behaviors that switch it on and off.
+    pub(crate) fn add_state(&mut self, name: &str, bit: u64, vocabulary: &[String]) {
+        let state = self.states.len() as u8;
+        self.states.push((name.to_owned(), bit));
+        let (join, leave) = toggle_names(name);
+        for (behavior, on) in [(join, true), (leave, false)] {
+            if let Some(code) = vocabulary.iter().position(|known| *known == behavior) {
+                self.toggles[code] = Some(StateToggle { state, on });
+            }
+        }
+    }
+
+    /// The place of a measure in the payload of rows; it is carried from now on.
+    pub fn carry_sum(&mut self, measure: &str) -> usize {
+        self.sums.iter().position(|known| known == measure).unwrap_or_else(|| {
+            self.sums.push(measure.to_owned());
+            self.sums.len() - 1
+        })
+    }
+
+    /// The place of a label field in the payload of rows; it is carried from now on.
+    pub fn carry_label(&mut self, field: &str) -> usize {
+        self.labels.iter().position(|known| known == field).unwrap_or_else(|| {
+            self.labels.push(field.to_owned());
+            self.labels.len() - 1
+        })
+    }
+
     pub(crate) fn finish(mut self) -> Self {
         for (bit, leaf) in self.leaves.iter().enumerate() {
             let single = leaf.max.is_none() && matches!(leaf.counter, Counter::Events | Counter::Days);
             match (single, leaf.min, leaf.counter) {
-                (_, _, Counter::State) => {}
+                (_, _, Counter::State | Counter::Watched) => {}
                 (true, 1, _) => self.once |= 1 << bit,
                 (true, 2, Counter::Days) => self.twice |= 1 << bit,
                 _ => self.counted.push(bit),
             }
-            if let Some(days) = leaf.days {
-                match self.windows.iter_mut().find(|(length, _)| *length == days as i32) {
-                    Some((_, leaves)) => *leaves |= 1 << bit,
-                    None => self.windows.push((days as i32, 1 << bit)),
-                }
-            }
         }
-        self.windows.sort_unstable();
+        self.find_windows();
         if self.leaves.len() <= TABLE_LEAVES {
             self.table = (0..1u64 << self.leaves.len()).map(|truth| self.evaluate(truth)).collect();
         }
         self.existence = self.evaluate(self.empty_truth()) != 0;
         self
+    }
+}
+
+/// The behaviors that switch a state on and off.
+fn toggle_names(state: &str) -> (String, String) {
+    match state {
+        "fan" => ("follow".to_owned(), "unfollow".to_owned()),
+        _ => (format!("{state}_join"), format!("{state}_leave")),
     }
 }

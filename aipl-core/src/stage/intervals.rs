@@ -263,7 +263,7 @@ impl<'a> IntervalFinder<'a> {
                     let order = (history.payloads[row * width], history.payloads[row * width + 1]);
                     self.values[bit] += count_order(&mut self.orders[bit], order, sign);
                 }
-                Counter::Days | Counter::State => {}
+                Counter::Days | Counter::State | Counter::Watched => {}
             }
         }
     }

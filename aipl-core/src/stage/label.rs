@@ -1,6 +1,7 @@
 //! The label of one history at the close of one day.
 
 use crate::model::program::{Counter, Program};
+use crate::stage::states::states_on;
 use crate::timeline::History;
 use crate::timeline::rows::{PayloadLayout, class_of, day_of};
 
@@ -48,7 +49,7 @@ impl<'a> Labeler<'a> {
         if !self.exists(history) {
             return 0;
         }
-        let truth = self.count(history.words, history.payloads) | self.states(history);
+        let truth = self.count(history.words, history.payloads) | states_on(self.program, history, self.day);
         self.program.label(truth)
     }
 
@@ -111,7 +112,7 @@ impl<'a> Labeler<'a> {
                 Counter::Days => (tracker.value, tracker.last_day) = (tracker.value + 1, day),
                 Counter::Orders => tracker.orders.push((payloads[row * width], payloads[row * width + 1])),
                 Counter::Sum(place) => tracker.value += i128::from(payloads[row * width + self.layout.sums_at() + place] as i64),
-                Counter::State => {}
+                Counter::State | Counter::Watched => {}
             }
         }
     }
@@ -125,23 +126,5 @@ impl<'a> Labeler<'a> {
             tracker.value = tracker.orders.len() as i128;
         }
         tracker.value
-    }
-
-    /// Leaf bits of the states that are on at the close of the day.
-    fn states(&self, history: &History<'_>) -> u64 {
-        let mut on = 0;
-        // In order of time, so the last change by the day decides; at the same instant "off" comes last.
-        for (_, toggle) in history.toggles.iter().filter(|(_, toggle)| toggle.day <= self.day) {
-            let bit = self.program.states[toggle.state as usize].1;
-            on = if toggle.off { on & !bit } else { on | bit };
-        }
-        for (_, span) in history
-            .spans
-            .iter()
-            .filter(|(_, span)| span.first <= self.day && self.day <= span.last)
-        {
-            on |= self.program.states.get(usize::from(span.state)).map_or(0, |(_, bit)| *bit);
-        }
-        on
     }
 }

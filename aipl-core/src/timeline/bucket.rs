@@ -3,6 +3,7 @@
 use crate::base::IdKind;
 use crate::base::id::MAX_LOCAL;
 use crate::timeline::interner::{Interner, Texts};
+use crate::timeline::labels::settle_payloads;
 use crate::timeline::rows::{PayloadLayout, Pending, Toggle, class_of, day_of, pack, scope_of};
 use crate::timeline::spans::OwnedSpan;
 use crate::timeline::universe::IdStore;
@@ -71,6 +72,7 @@ pub(crate) struct Assembly<'a> {
     pub layout: PayloadLayout,
     pub scope_places: &'a [u32],
     pub class_places: &'a [u16],
+    pub label_places: &'a [Vec<u32>],
 }
 
 impl BucketTimelines {
@@ -147,6 +149,7 @@ impl BucketTimelines {
             spans,
         };
         timelines.scatter(parts, &numbers, assembly);
+        settle_payloads(&mut timelines.payloads, layout, assembly.label_places);
         timelines.sort_consumers();
         Ok((ids, timelines))
     }

@@ -17,6 +17,7 @@ use crate::model::data::{Condition, Operand, ScopeKind};
 use crate::model::filter;
 use crate::model::program::Program;
 use crate::source::{EventBatch, SourceError};
+use crate::timeline::labels::{LabelNumbers, WorkerLabels, label_column};
 use crate::timeline::numbers::{BAD_VALUE, NO_VALUE, NOT_WANTED, Numbers};
 use crate::timeline::rows::{Classes, MAX_CLASSES, PayloadLayout};
 use crate::timeline::scopes::{ScopeNumbers, ScopeValue};
@@ -34,6 +35,7 @@ pub(crate) struct Plan<'a> {
     pub checked_measures: Vec<String>,
     pub scopes: ScopeNumbers,
     pub classes: Classes,
+    pub labels: LabelNumbers,
     /// Only this consumer, if given; one of another type than the data's is nobody.
     pub consumer: Option<Option<IdValue>>,
     /// Whether rows are kept; if not, they are only checked and counted.
@@ -53,11 +55,13 @@ impl<'a> Plan<'a> {
                 orders: program.orders,
                 events: schema.column("event_id").is_some(),
                 sums: program.sums.len(),
+                labels: program.labels.len(),
                 places: question.places,
             },
             checked_measures: measures_to_check(program, type_of),
             scopes: ScopeNumbers::new(question.scopes),
             classes: Classes::new(),
+            labels: LabelNumbers::new(program.labels.len()),
             consumer: question.consumer.map(|consumer| consumer.to_type(source.id_kind("consumer"))),
             keep: question.keep,
             people: None,
@@ -89,6 +93,7 @@ pub(crate) struct Judge<'a> {
     pair_numbers: HashMap<(u32, u32), u32>,
     /// The scope number of each candidate: of main numbers, or of pairs where scopes have categories.
     numbered: Vec<u32>,
+    labels: Vec<WorkerLabels>,
     failed: Option<SourceError>,
 }
 
@@ -117,6 +122,7 @@ impl<'a> Judge<'a> {
             pairs: Vec::new(),
             pair_numbers: HashMap::new(),
             numbered: Vec::new(),
+            labels: plan.program.labels.iter().map(|_| WorkerLabels::default()).collect(),
             failed: None,
         }
     }
@@ -178,6 +184,15 @@ impl<'a> Judge<'a> {
             return Ok(None);
         };
         IdColumn::new(array)
+            .map(Some)
+            .ok_or_else(|| self.wrong_type(batch, role, array, crate::event::columns::ACCEPTED_IDS))
+    }
+
+    fn label_column(&self, batch: &EventBatch<'_>, role: &str) -> Result<Option<IdColumn>, SourceError> {
+        let Some(array) = self.column(batch, role) else {
+            return Ok(None);
+        };
+        label_column(array)
             .map(Some)
             .ok_or_else(|| self.wrong_type(batch, role, array, crate::event::columns::ACCEPTED_IDS))
     }
@@ -369,13 +384,14 @@ impl<'a> Judge<'a> {
             (layout.orders, "order_id"),
             (layout.events, "event_id"),
         ];
+        let carried = self.plan.program.labels.iter().map(String::as_str).filter(|role| *role != "brand");
         let odd = scopes.iter().any(|scope| matches!(*scope, NO_VALUE | BAD_VALUE));
-        if !odd && more.iter().all(|(wanted, _)| !wanted) {
+        if !odd && more.iter().all(|(wanted, _)| !wanted) && self.plan.program.labels.is_empty() {
             return Ok(());
         }
         let roles = std::iter::once("brand").chain(more.into_iter().filter(|(wanted, _)| *wanted).map(|(_, role)| role));
-        for role in roles {
-            let Some(column) = self.id_column(batch, role)? else { continue };
+        for role in roles.chain(carried) {
+            let Some(column) = self.label_column(batch, role)? else { continue };
             let name = self.plan.schema.column(role).unwrap_or_default();
             column.for_each(|row, id| {
                 let reason = match id {
@@ -396,7 +412,7 @@ impl<'a> Judge<'a> {
     }
 
     /// The payload integers of every row, `width` each.
-    fn payloads(&self, batch: &EventBatch<'_>) -> Result<Vec<u64>, SourceError> {
+    fn payloads(&mut self, batch: &EventBatch<'_>) -> Result<Vec<u64>, SourceError> {
         let layout = self.plan.layout;
         let (rows, width) = (batch.rows.len(), layout.width());
         let mut payloads = vec![0; rows * width];
@@ -419,6 +435,12 @@ impl<'a> Judge<'a> {
                 if let Measure::Value(value) = measure {
                     payloads[row * width + layout.sums_at() + place] = value.0 as u64;
                 }
+            }
+        }
+        for (place, role) in self.plan.program.labels.iter().enumerate() {
+            if let Some(column) = self.label_column(batch, role)? {
+                let at = (layout.labels_at() + place, width);
+                self.labels[place].write(&column, &self.plan.labels, place, &mut payloads, at);
             }
         }
         Ok(payloads)

@@ -4,10 +4,12 @@
 //! the consumer. Then each bucket is put in order - consumers by hash, a consumer's events by scope and day - and folded.
 //! Nothing in an answer depends on which worker read which row.
 
+pub mod attributes;
 pub mod bucket;
 pub mod identities;
 mod interner;
 mod judge;
+pub(crate) mod labels;
 pub mod log;
 mod numbers;
 pub(crate) mod ordered;
@@ -21,6 +23,7 @@ mod spans;
 pub mod timelines;
 pub mod universe;
 
+pub use attributes::Attributes;
 pub use bucket::{BucketTimelines, History};
 pub use identities::{add_identities, block_identity, read_identities, resolve_identities, unlink_identities, write_identities};
 pub use log::EventLog;

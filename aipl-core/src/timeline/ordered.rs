@@ -18,6 +18,7 @@ use crate::model::data::ScopeKind;
 use crate::source::{EventBatch, OnError, SourceError};
 use crate::timeline::bucket::{BucketTimelines, StateSpan, States, starts};
 use crate::timeline::judge::{Judge, Judged, Plan};
+use crate::timeline::labels::settle_payloads;
 use crate::timeline::read::each_bucket;
 use crate::timeline::rows::{PayloadLayout, Toggle, class_of, day_of, pack, scope_of};
 use crate::timeline::runtime::Runtime;
@@ -136,11 +137,14 @@ pub(crate) fn visit(
     drop(asked);
     let (scopes, scope_places) = plan.scopes.settle();
     let (masks, class_places) = plan.classes.settle();
+    let (labels, label_places) = plan.labels.settle();
     let settled = Settled {
         layout: plan.layout,
         scope_places: &scope_places,
         class_places: &class_places,
-        sorted: question.program.scope == ScopeKind::Brand && plan.layout.width() == 0,
+        label_places: &label_places,
+        // Copies of one event are only told apart where rows are sorted with what stands beside them.
+        sorted: question.program.scope == ScopeKind::Brand && !plan.layout.events,
     };
     each_bucket(parts, runtime, |number, draft| {
         let ids = universe.bucket(number);
@@ -152,12 +156,14 @@ pub(crate) fn visit(
             timelines: &timelines,
             masks: &masks,
             scopes: &scopes,
+            labels: &labels,
         });
         Ok(())
     })?;
     Ok(Visited {
         universe,
         scopes,
+        labels,
         tally,
         elapsed: started.elapsed(),
     })
@@ -332,6 +338,7 @@ struct Settled<'a> {
     layout: PayloadLayout,
     scope_places: &'a [u32],
     class_places: &'a [u16],
+    label_places: &'a [Vec<u32>],
     /// Whether the rows of one run stand in order of scope and day already.
     sorted: bool,
 }
@@ -341,7 +348,7 @@ impl Settled<'_> {
         let Draft {
             starts,
             mut words,
-            payloads,
+            mut payloads,
             mut toggles,
             mixed,
             ..
@@ -350,6 +357,7 @@ impl Settled<'_> {
             let scope = self.scope_places[scope_of(*word) as usize];
             *word = pack(scope, day_of(*word), self.class_places[class_of(*word)]);
         }
+        settle_payloads(&mut payloads, self.layout, self.label_places);
         toggles
             .iter_mut()
             .for_each(|(_, toggle)| toggle.scope = self.scope_places[toggle.scope as usize]);

@@ -65,6 +65,8 @@ pub struct PayloadLayout {
     pub events: bool,
     /// How many measures follow.
     pub sums: usize,
+    /// How many labels follow: 0 for none, else one more than the label's place among the values of its field.
+    pub labels: usize,
     /// Whether the row's place in a log comes last.
     pub places: bool,
 }
@@ -73,7 +75,7 @@ impl PayloadLayout {
     /// Integers a row.
     #[must_use]
     pub fn width(self) -> usize {
-        2 * usize::from(self.orders) + 2 * usize::from(self.events) + self.sums + usize::from(self.places)
+        2 * usize::from(self.orders) + 2 * usize::from(self.events) + self.sums + self.labels + usize::from(self.places)
     }
 
     /// Where the event's identity begins.
@@ -85,6 +87,12 @@ impl PayloadLayout {
     /// Where the place in the log stands.
     #[must_use]
     pub fn place_at(self) -> usize {
+        self.labels_at() + self.labels
+    }
+
+    /// Where labels begin.
+    #[must_use]
+    pub fn labels_at(self) -> usize {
         self.sums_at() + self.sums
     }
 

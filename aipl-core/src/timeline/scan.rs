@@ -127,11 +127,13 @@ impl Timelines for Events {
         let people = seen(self, plan.people)?;
         let (scopes, scope_places) = plan.scopes.settle();
         let (masks, class_places) = plan.classes.settle();
+        let (labels, label_places) = plan.labels.settle();
         let assembly = Assembly {
             id_kind: self.id_kind("consumer"),
             layout: plan.layout,
             scope_places: &scope_places,
             class_places: &class_places,
+            label_places: &label_places,
         };
         let stores = each_bucket(parts, runtime, |number, parts| {
             let (ids, timelines) = BucketTimelines::assemble(parts, &spans[number], &assembly)?;
@@ -141,6 +143,7 @@ impl Timelines for Events {
                 timelines: &timelines,
                 masks: &masks,
                 scopes: &scopes,
+                labels: &labels,
             });
             Ok::<IdStore, ScanError>(ids)
         })?;
@@ -148,6 +151,7 @@ impl Timelines for Events {
         Ok(Visited {
             universe,
             scopes,
+            labels,
             tally,
             elapsed: started.elapsed(),
         })

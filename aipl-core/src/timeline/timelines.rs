@@ -66,6 +66,8 @@ pub struct Bucket<'a> {
     pub masks: &'a [u64],
     /// The scopes of the answer, in order of value; a history's scope is a place here.
     pub scopes: &'a [ScopeValue],
+    /// The values of each label field that the program carries, in order.
+    pub labels: &'a [Vec<IdValue>],
 }
 
 /// What an answer is about.
@@ -75,6 +77,8 @@ pub struct Visited {
     pub universe: Arc<Universe>,
     /// The scopes, in order of value.
     pub scopes: Vec<ScopeValue>,
+    /// The values of each label field that the program carries, in order.
+    pub labels: Vec<Vec<IdValue>>,
     /// The account of rows.
     pub tally: Tally,
     /// How long it took.

@@ -1,0 +1,196 @@
+//! Concentration: how much of a brand's consumers lies in a target audience, day by day.
+//!
+//! Definition: `python/docs/definitions/assets.md` (concentration; definitions §7.2), the official formulas.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Date32Array, StringArray};
+use serde_json::json;
+
+use crate::analyses::asked::{AnalysisError, Asked, Within, check_range};
+use crate::analyses::labels::{check_scope_text, counts, percents, scope_array};
+use crate::analyses::outcome::Answer;
+use crate::analyses::steps::{Step, Steps};
+use crate::analyses::totals::{MAX_CELLS, people, table, total};
+use crate::audience::Audience;
+use crate::base::Day;
+use crate::model::StageModel;
+use crate::stage::{Interval, IntervalFinder};
+use crate::timeline::{Bucket, Runtime, ScopeValue, Timelines};
+
+/// The row of all stages together.
+pub const ACTIVE: &str = "active";
+
+/// Optional parameters of [`concentration`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ConcentrationParams {
+    /// Only these scopes.
+    pub scopes: Option<Vec<ScopeValue>>,
+    /// How far apart the days are.
+    pub step: Step,
+}
+
+/// Differences by scope, line (all stages, then each) and step: of everybody, and of the audience.
+#[derive(Default)]
+struct Cells {
+    places: Vec<[i64; 2]>,
+    too_many: usize,
+}
+
+/// On each day, how many percent of a brand's active consumers, and of those in each stage, are in the audience.
+///
+/// # Shape and units
+/// `day` (date32), `scope`, `stage` (utf8: `active` for all stages together, then each code), `consumers` (int64: in the stage at the close of the day),
+/// `in_audience` (of these), `concentration` (percent, in_audience ÷ consumers; null where nobody is in the stage). Every day (the last of each step) ×
+/// scope × stage, in this order.
+///
+/// # Errors
+/// A reversed range; a model that does not fit; more than 20 million cells; what the source refuses.
+pub fn concentration(
+    source: &dyn Timelines,
+    model: &StageModel,
+    audience: &Audience,
+    (start, end): (Day, Day),
+    params: &ConcentrationParams,
+    runtime: &Runtime<'_>,
+) -> Result<Answer, AnalysisError> {
+    check_range(start, end)?;
+    let asked = Asked::new(source, model, params.scopes.as_deref())?;
+    let within = Within::new(audience, source)?;
+    let steps = Steps::new(params.step, start, end);
+    let (lines, width) = (asked.program.stages + 1, steps.days.len() + 1);
+    let each = |bucket: &Bucket<'_>, cells: &mut Cells| {
+        let size = bucket.scopes.len().saturating_mul(lines).saturating_mul(width);
+        if size > MAX_CELLS {
+            cells.too_many = size;
+            return;
+        }
+        cells.places.resize(size, [0; 2]);
+        let members = within.members(bucket);
+        let mut finder = IntervalFinder::new(
+            &asked.program,
+            bucket.masks,
+            bucket.timelines.layout(),
+            start.number(),
+            end.number(),
+        );
+        bucket.timelines.for_each_history(|history| {
+            let inside = i64::from(members.contains(history.consumer));
+            finder.find(&history, |Interval { label, first, last }| {
+                let range = steps.within(first, last);
+                if label == 0 || range.is_empty() {
+                    return;
+                }
+                for line in [0, usize::from(label)] {
+                    let own = &mut cells.places[(history.scope as usize * lines + line) * width..][..width];
+                    for (step, change) in [(range.start, 1), (range.end, -1)] {
+                        own[step][0] += change;
+                        own[step][1] += change * inside;
+                    }
+                }
+            });
+        });
+    };
+    let merge = |all: &mut Cells, more: Cells| {
+        all.too_many = all.too_many.max(more.too_many);
+        all.places.resize(all.places.len().max(more.places.len()), [0; 2]);
+        for (all, more) in all.places.iter_mut().zip(more.places) {
+            (all[0], all[1]) = (all[0] + more[0], all[1] + more[1]);
+        }
+    };
+    let (mut cells, about) = total(&asked, &asked.question(start, end), runtime, each, merge)?;
+    if cells.too_many > 0 {
+        let problem = format!(
+            "{} cells (scopes × stages × days) are more than {MAX_CELLS}; name scopes, or take a longer step",
+            cells.too_many
+        );
+        return Err(AnalysisError::parameter("scopes", problem));
+    }
+    let scopes = about.scopes.len();
+    check_scope_text(&about.scopes, asked.scope_type(), lines * steps.days.len())?;
+    cells.places.resize(scopes * lines * width, [0; 2]);
+    for line in cells.places.chunks_mut(width) {
+        for step in 1..width {
+            (line[step][0], line[step][1]) = (line[step][0] + line[step - 1][0], line[step][1] + line[step - 1][1]);
+        }
+    }
+    let rows = steps.days.len() * scopes * lines;
+    let place = |row: usize| (row / (scopes * lines).max(1), row % (scopes * lines).max(1));
+    let cell = |row: usize| cells.places[place(row).1 * width + place(row).0];
+    let stage = |row: usize| match row % lines {
+        0 => ACTIVE,
+        stage => model.stages[stage - 1].code.as_str(),
+    };
+    let columns: [(&str, ArrayRef); 6] = [
+        (
+            "day",
+            Arc::new(Date32Array::from_iter_values(
+                (0..rows).map(|row| steps.days[place(row).0].number()),
+            )),
+        ),
+        (
+            "scope",
+            scope_array(&about.scopes, asked.scope_type(), (0..rows).map(|row| place(row).1 / lines)),
+        ),
+        ("stage", Arc::new(StringArray::from_iter_values((0..rows).map(stage)))),
+        ("consumers", counts((0..rows).map(|row| cell(row)[0]))),
+        ("in_audience", counts((0..rows).map(|row| cell(row)[1]))),
+        ("concentration", percents((0..rows).map(|row| (cell(row)[1], Some(cell(row)[0]))))),
+    ];
+    let parameters = [
+        ("start", json!(start.to_string())),
+        ("end", json!(end.to_string())),
+        ("step", json!(params.step.code())),
+        ("audience", json!(audience.made())),
+    ];
+    Ok(Answer {
+        table: table(columns)?,
+        recipe: asked.recipe(
+            "concentration",
+            "percent of the distinct consumers in the stage at the close of the day",
+            &parameters,
+        ),
+        report: asked.report(about.tally, about.elapsed, Some(&about.universe), Vec::new(), runtime),
+    })
+}
+
+/// The consumers of the audience who are in a stage (by code or name, or `active`) of a scope at the close of a day.
+///
+/// # Errors
+/// An unknown scope or stage; what the source refuses.
+pub fn concentrated(
+    source: &dyn Timelines,
+    model: &StageModel,
+    audience: &Audience,
+    (scope, stage, day): (&ScopeValue, &str, Day),
+    runtime: &Runtime<'_>,
+) -> Result<Audience, AnalysisError> {
+    let asked = Asked::new(source, model, None)?;
+    let wanted = if stage == ACTIVE {
+        None
+    } else {
+        Some(model.stage_index(stage)? + 1)
+    };
+    let within = Within::new(audience, source)?;
+    let made = format!("{} in {scope} {stage} on {day}", audience.made());
+    people(
+        &asked,
+        &asked.question(day, day),
+        Some(scope),
+        &made,
+        runtime,
+        |bucket, place, push| {
+            let members = within.members(bucket);
+            let mut labeler = crate::stage::Labeler::new(&asked.program, bucket.masks, bucket.timelines.layout(), day.number());
+            bucket.timelines.for_each_history(|history| {
+                if Some(history.scope as usize) != place || !members.contains(history.consumer) {
+                    return;
+                }
+                let label = usize::from(labeler.label(&history));
+                if label > 0 && wanted.is_none_or(|wanted| wanted == label) {
+                    push(history.consumer);
+                }
+            });
+        },
+    )
+}

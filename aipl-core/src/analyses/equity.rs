@@ -1,0 +1,570 @@
+//! Consumer assets: what the consumers of each stage are worth over a horizon, and what made the worth change.
+//!
+//! Definition: `python/docs/definitions/assets.md` (consumer assets; definitions §5). Sourced: the three factors and that the asset is an amount of
+//! money. Ours: the formula, `asset = Σ people × conversion × value`.
+
+use std::ops::RangeInclusive;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use serde_json::{Value, json};
+
+use crate::analyses::asked::{AnalysisError, Asked, find_scope};
+use crate::analyses::dimensions::Dimensions;
+use crate::analyses::labels::{counts, scope_array, stage_array};
+use crate::analyses::outcome::{Answer, Report};
+use crate::analyses::totals::{amount, check_days, figures, table, total};
+use crate::base::statistics::{Split, ratio, split, wilson};
+use crate::base::{Day, IdKind};
+use crate::event::Tally;
+use crate::model::StageModel;
+use crate::stage::{Interval, IntervalFinder, OrderReader, Trade};
+use crate::timeline::{Bucket, History, Runtime, ScopeValue, Timelines, Visited};
+
+/// A stage with fewer past buyers than this borrows those of higher stages (definitions, §5).
+const LEAST_BUYERS: i64 = 30;
+
+/// Optional parameters of [`consumer_equity`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EquityParams {
+    /// Only these scopes.
+    pub scopes: Option<Vec<ScopeValue>>,
+    /// Purchases in so many days after a day are what its stages are worth.
+    pub horizon: u32,
+    /// How many past days conversion and value are taken from.
+    pub snapshots: u32,
+    /// How many days apart these are.
+    pub every: u32,
+    /// Whether a buyer is worth what he spends in the categories of the brand times its share of them, rather than what he spends with it.
+    pub category_spend: bool,
+}
+
+impl Default for EquityParams {
+    fn default() -> Self {
+        EquityParams {
+            scopes: None,
+            horizon: 365,
+            snapshots: 3,
+            every: 30,
+            category_spend: false,
+        }
+    }
+}
+
+/// Consumer assets by stage and in all.
+#[derive(Debug, Clone)]
+pub struct ConsumerEquity {
+    /// One row a scope and stage.
+    pub stages: RecordBatch,
+    /// One row a scope.
+    pub totals: RecordBatch,
+    /// The account of rows.
+    pub report: Report,
+    /// How to ask again.
+    pub recipe: Value,
+    scopes: Vec<ScopeValue>,
+    scope_type: IdKind,
+    /// Consumers, conversion and value by scope; nothing where a stage with consumers has no estimate.
+    factors: Vec<Option<[f64; 3]>>,
+}
+
+/// What is known of a stage.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stage {
+    /// In it on the day.
+    now: i64,
+    /// In it on the past days, how many of these bought within the horizon, and what they spent.
+    past: i64,
+    buyers: i64,
+    spent: f64,
+    exact: i128,
+}
+
+impl std::ops::AddAssign for Stage {
+    fn add_assign(&mut self, more: Stage) {
+        self.now += more.now;
+        self.past += more.past;
+        self.buyers += more.buyers;
+        self.spent += more.spent;
+        self.exact += more.exact;
+    }
+}
+
+/// Stages by scope, and whether anybody was in one on each past day.
+#[derive(Default)]
+struct Found {
+    stages: Vec<Stage>,
+    peopled: Vec<bool>,
+}
+
+/// The value of a stage's consumers.
+#[derive(Debug, Clone, Copy)]
+struct Worth {
+    conversion: Option<f64>,
+    interval: Option<(f64, f64)>,
+    value: Option<f64>,
+    asset: Option<f64>,
+    pooled: bool,
+}
+
+struct Prepared<'a> {
+    asked: Asked<'a>,
+    trade: Trade,
+    as_of: Day,
+    horizon: i32,
+    /// Past days, the earliest first.
+    past: Vec<i32>,
+}
+
+impl<'a> Prepared<'a> {
+    fn new(source: &'a dyn Timelines, model: &'a StageModel, as_of: Day, params: &EquityParams) -> Result<Self, AnalysisError> {
+        let horizon = check_days("horizon", params.horizon)?;
+        let every = check_days("every", params.every)?;
+        if !(1..=1000).contains(&params.snapshots) {
+            return Err(AnalysisError::parameter(
+                "snapshots",
+                format!("{} is not from 1 to 1000", params.snapshots),
+            ));
+        }
+        // All brands are needed to know what else a consumer spends in a category.
+        let scopes = if params.category_spend { None } else { params.scopes.as_deref() };
+        let mut asked = Asked::new(source, model, scopes)?;
+        let trade = asked.watch_trade(Some(1))?;
+        if !trade.has_amounts() {
+            return Err(AnalysisError::parameter(
+                "source",
+                "its EventSchema maps no amount, and assets are worth money",
+            ));
+        }
+        let first = i64::from(as_of.number()) - i64::from(horizon) - i64::from(every) * (i64::from(params.snapshots) - 1);
+        if first < 0 {
+            let problem = format!("{horizon} days and {} snapshots reach back before 1970", params.snapshots);
+            return Err(AnalysisError::parameter("horizon", problem));
+        }
+        Ok(Prepared {
+            asked,
+            trade,
+            as_of,
+            horizon,
+            past: (0..params.snapshots as i32)
+                .map(|snapshot| first as i32 + snapshot * every)
+                .collect(),
+        })
+    }
+
+    fn first(&self) -> Day {
+        Day::from_number(i64::from(self.past[0])).unwrap_or(Day::MIN)
+    }
+
+    fn window(&self, past: i32) -> RangeInclusive<i32> {
+        past + 1..=past + self.horizon
+    }
+
+    /// The labels of a history on the past days and, last, on the day itself.
+    fn labels(&self, finder: &mut IntervalFinder<'_>, history: &History<'_>, labels: &mut [u8]) {
+        labels.fill(0);
+        let days = || self.past.iter().copied().chain([self.as_of.number()]);
+        finder.find(history, |Interval { label, first, last }| {
+            for (own, day) in labels.iter_mut().zip(days()) {
+                if (first..=last).contains(&day) {
+                    *own = label;
+                }
+            }
+        });
+    }
+}
+
+/// What the consumers of each stage are worth over a horizon: people × conversion × value.
+///
+/// # Shape and units
+/// `stages`: `scope`, `stage` (utf8 code), `consumers` (int64: in the stage at the close of `as_of`), `past_consumers` (in it on the past days, summed over these),
+/// `past_buyers` (of these, with an order in the `horizon` days after), `conversion` (past_buyers ÷ past_consumers), `conversion_low`, `conversion_high` (95 % Wilson; the past days
+/// overlap, so it is a lower bound of the uncertainty), `value` (what a buyer spent in the horizon, in units of the amount column), `asset` (consumers ×
+/// conversion × value), `pooled` (fewer than 30 past buyers: conversion and value are those of the stage with the next higher ones, or, where these do not
+/// suffice, the next lower). `totals`: `scope`, `consumers` (V), `conversion` (C: expected buyers ÷ consumers), `value` (W: asset ÷ expected buyers), `asset` = V × C × W.
+/// Null where there is nothing to divide by.
+///
+/// Past days are `as_of − horizon` and every `every` days before.
+///
+/// # Errors
+/// A horizon longer than the history: nobody is in a stage on the earliest past day. A schema without amounts, or, for category spend, without
+/// categories; what the source refuses.
+pub fn consumer_equity(
+    source: &dyn Timelines,
+    model: &StageModel,
+    as_of: Day,
+    params: &EquityParams,
+    runtime: &Runtime<'_>,
+) -> Result<ConsumerEquity, AnalysisError> {
+    let mut prepared = Prepared::new(source, model, as_of, params)?;
+    let market = if params.category_spend {
+        let category = Dimensions::new(&mut prepared.asked, "spend", &["category".to_owned()], None)?;
+        Some(market::read(&prepared, category, runtime)?)
+    } else {
+        None
+    };
+    let (found, about) = find(&prepared, market.as_ref(), runtime)?;
+    if let Some(empty) = found.peopled.iter().position(|peopled| !peopled) {
+        let day = Day::from_number(i64::from(prepared.past[empty])).unwrap_or(Day::MIN);
+        let problem = format!(
+            "{} days and {} snapshots need the stages of {day}, and nobody is in one on that day; take a shorter horizon, or fewer snapshots",
+            params.horizon, params.snapshots
+        );
+        return Err(AnalysisError::parameter("horizon", problem));
+    }
+    answer(&prepared, model, params, &found.stages, about, runtime)
+}
+
+fn find(prepared: &Prepared<'_>, market: Option<&market::Market>, runtime: &Runtime<'_>) -> Result<(Found, Visited), AnalysisError> {
+    let stages = prepared.asked.program.stages;
+    let each = |bucket: &Bucket<'_>, found: &mut Found| {
+        found.stages.resize(bucket.scopes.len() * stages, Stage::default());
+        found.peopled.resize(prepared.past.len(), false);
+        let layout = bucket.timelines.layout();
+        let mut finder = IntervalFinder::new(
+            &prepared.asked.program,
+            bucket.masks,
+            layout,
+            prepared.past[0],
+            prepared.as_of.number(),
+        );
+        let mut reader = OrderReader::new(prepared.trade, bucket);
+        let mut labels = vec![0; prepared.past.len() + 1];
+        let mut visit = |history: &History<'_>, spending: Option<&market::Spending>| {
+            prepared.labels(&mut finder, history, &mut labels);
+            let own = &mut found.stages[history.scope as usize * stages..][..stages];
+            let (orders, lines) = reader.both(history);
+            for (place, past) in prepared.past.iter().enumerate().filter(|(place, _)| labels[*place] > 0) {
+                found.peopled[place] = true;
+                let window = prepared.window(*past);
+                let stage = &mut own[usize::from(labels[place]) - 1];
+                stage.past += 1;
+                if orders.iter().any(|order| window.contains(&order.day)) {
+                    stage.buyers += 1;
+                    match (market, spending) {
+                        (Some(market), Some(spending)) => stage.exact += market.spent(spending, history.scope, &window),
+                        _ => {
+                            stage.exact += lines
+                                .iter()
+                                .filter(|line| window.contains(&line.day))
+                                .map(|line| line.amount)
+                                .sum::<i128>()
+                        }
+                    }
+                }
+            }
+            if let Some(now) = labels.last().filter(|label| **label > 0) {
+                own[usize::from(*now) - 1].now += 1;
+            }
+        };
+        match market {
+            None => bucket.timelines.for_each_history(|history| visit(&history, None)),
+            Some(market) => market.each_consumer(prepared, bucket, |history, spending| visit(history, Some(spending))),
+        }
+    };
+    let merge = |all: &mut Found, more: Found| {
+        crate::analyses::totals::add_places(&mut all.stages, more.stages);
+        all.peopled.resize(all.peopled.len().max(more.peopled.len()), false);
+        all.peopled.iter_mut().zip(more.peopled).for_each(|(all, more)| *all |= more);
+    };
+    let question = prepared.asked.question(prepared.first(), prepared.as_of);
+    let (mut found, about) = total(&prepared.asked, &question, runtime, each, merge)?;
+    found.stages.resize(about.scopes.len() * stages, Stage::default());
+    found.peopled.resize(prepared.past.len(), false);
+    for (place, stage) in found.stages.iter_mut().enumerate() {
+        let share = market.map_or(1.0, |market| market.share((place / stages) as u32));
+        stage.spent = amount(stage.exact) * share;
+    }
+    Ok((found, about))
+}
+
+/// What each stage is worth, stages with few buyers pooled.
+fn worth(stages: &[Stage]) -> Vec<Worth> {
+    let pooled = |place: usize| {
+        let (mut pool, mut pooled) = (stages[place], false);
+        let others = (place + 1..stages.len()).chain((0..place).rev());
+        for other in others {
+            if pool.buyers >= LEAST_BUYERS {
+                break;
+            }
+            pool += stages[other];
+            pooled = true;
+        }
+        // Alone or not, fewer buyers than that are few.
+        (pool, pooled || pool.buyers < LEAST_BUYERS)
+    };
+    (0..stages.len())
+        .map(|place| {
+            let (pool, pooled) = pooled(place);
+            let conversion = ratio(pool.buyers as f64, pool.past as f64);
+            let value = ratio(pool.spent, pool.buyers as f64);
+            let now = stages[place].now as f64;
+            let asset = match (conversion, value) {
+                _ if stages[place].now == 0 => Some(0.0),
+                // Nobody buys, whatever a buyer would spend.
+                (Some(0.0), _) => Some(0.0),
+                (Some(conversion), Some(value)) => Some(now * conversion * value),
+                _ => None,
+            };
+            Worth {
+                conversion,
+                interval: wilson(pool.buyers, pool.past),
+                value,
+                asset,
+                pooled,
+            }
+        })
+        .collect()
+}
+
+/// Consumers, conversion and value of all stages together; nothing if a stage with consumers has no estimate.
+fn factors(stages: &[Stage], worth: &[Worth]) -> Option<[f64; 3]> {
+    let people: i64 = stages.iter().map(|stage| stage.now).sum();
+    let (mut buyers, mut asset) = (0.0, 0.0);
+    for (stage, worth) in stages.iter().zip(worth).filter(|(stage, _)| stage.now > 0) {
+        buyers += stage.now as f64 * worth.conversion?;
+        asset += worth.asset?;
+    }
+    Some([
+        people as f64,
+        ratio(buyers, people as f64).unwrap_or(0.0),
+        ratio(asset, buyers).unwrap_or(0.0),
+    ])
+}
+
+fn answer(
+    prepared: &Prepared<'_>,
+    model: &StageModel,
+    params: &EquityParams,
+    found: &[Stage],
+    about: Visited,
+    runtime: &Runtime<'_>,
+) -> Result<ConsumerEquity, AnalysisError> {
+    let stages = prepared.asked.program.stages;
+    let shown: Vec<usize> = match &params.scopes {
+        Some(scopes) => {
+            let mut shown = scopes
+                .iter()
+                .map(|scope| find_scope(&about.scopes, scope))
+                .collect::<Result<Vec<_>, _>>()?;
+            shown.sort_unstable();
+            shown.dedup();
+            shown
+        }
+        None => (0..about.scopes.len()).collect(),
+    };
+    let own = |scope: &usize| &found[scope * stages..(scope + 1) * stages];
+    let worths: Vec<Vec<Worth>> = shown.iter().map(|scope| worth(own(scope))).collect();
+    let factors: Vec<Option<[f64; 3]>> = shown.iter().zip(&worths).map(|(scope, worth)| factors(own(scope), worth)).collect();
+    let rows = || shown.iter().zip(&worths).flat_map(|(scope, worths)| own(scope).iter().zip(worths));
+    let scope_type = prepared.asked.scope_type();
+    let figure = |of: fn(&Worth) -> Option<f64>| figures(rows().map(move |(_, worth)| of(worth)));
+    let count = |of: fn(&Stage) -> i64| counts(rows().map(move |(stage, _)| of(stage)));
+    let lines = shown.len() * stages;
+    let by_stage: [(&str, ArrayRef); 11] = [
+        (
+            "scope",
+            scope_array(&about.scopes, scope_type, (0..lines).map(|line| shown[line / stages])),
+        ),
+        ("stage", stage_array(model, (0..lines).map(|line| line % stages))),
+        ("consumers", count(|stage| stage.now)),
+        ("past_consumers", count(|stage| stage.past)),
+        ("past_buyers", count(|stage| stage.buyers)),
+        ("conversion", figure(|worth| worth.conversion)),
+        ("conversion_low", figure(|worth| worth.interval.map(|(low, _)| low))),
+        ("conversion_high", figure(|worth| worth.interval.map(|(_, high)| high))),
+        ("value", figure(|worth| worth.value)),
+        ("asset", figure(|worth| worth.asset)),
+        (
+            "pooled",
+            std::sync::Arc::new(BooleanArray::from_iter(rows().map(|(_, worth)| Some(worth.pooled)))),
+        ),
+    ];
+    let scopes: Vec<ScopeValue> = shown.iter().map(|scope| about.scopes[*scope].clone()).collect();
+    let people = |scope: &usize| own(scope).iter().map(|stage| stage.now).sum::<i64>();
+    // A conversion of nobody, and a value of no buyer, are none.
+    let factor = |place: usize| {
+        let known = move |factors: &[f64; 3]| factors[..place].iter().product::<f64>() > 0.0;
+        figures(
+            factors
+                .iter()
+                .map(move |factors| factors.filter(known).map(|factors| factors[place])),
+        )
+    };
+    let totals: [(&str, ArrayRef); 5] = [
+        ("scope", scope_array(&scopes, scope_type, 0..scopes.len())),
+        ("consumers", counts(shown.iter().map(people))),
+        ("conversion", factor(1)),
+        ("value", factor(2)),
+        (
+            "asset",
+            figures(factors.iter().map(|factors| factors.map(|factors| factors.iter().product()))),
+        ),
+    ];
+    let parameters = [
+        ("as_of", json!(prepared.as_of.to_string())),
+        ("horizon", json!(params.horizon)),
+        ("snapshots", json!(params.snapshots)),
+        ("every", json!(params.every)),
+        ("spend", json!(if params.category_spend { "category" } else { "brand" })),
+        ("convention", json!("the formula is ours; the platform's is not public")),
+    ];
+    Ok(ConsumerEquity {
+        stages: table(by_stage)?,
+        totals: table(totals)?,
+        recipe: prepared.asked.recipe(
+            "consumer_equity",
+            "distinct consumers; money in units of the amount column",
+            &parameters,
+        ),
+        report: prepared
+            .asked
+            .report(about.tally, about.elapsed, Some(&about.universe), Vec::new(), runtime),
+        scopes,
+        scope_type,
+        factors,
+    })
+}
+
+impl ConsumerEquity {
+    /// What made the assets of an earlier day into these: the parts of more people (V), better conversion (C) and higher value (W), which add up.
+    ///
+    /// `scope`, `asset_before`, `asset_after`, `change`, `consumers_part`, `conversion_part`, `value_part` (float64, in units of the amount column): scopes of both days;
+    /// null where one has no estimate.
+    ///
+    /// # Errors
+    /// A table that Arrow cannot hold.
+    pub fn compare(&self, before: &ConsumerEquity, method: Split) -> Result<Answer, AnalysisError> {
+        let both: Vec<(&ScopeValue, Option<[[f64; 3]; 2]>)> = self
+            .scopes
+            .iter()
+            .enumerate()
+            .filter_map(|(place, scope)| {
+                let earlier = before.scopes.binary_search(scope).ok()?;
+                Some((
+                    scope,
+                    before.factors[earlier]
+                        .zip(self.factors[place])
+                        .map(|(before, after)| [before, after]),
+                ))
+            })
+            .collect();
+        let worth = |factors: [f64; 3]| factors.iter().product::<f64>();
+        let part = |which: usize| {
+            figures(
+                both.iter()
+                    .map(move |(_, both)| both.map(|[before, after]| split(before, after, method)[which])),
+            )
+        };
+        let figure = |of: &dyn Fn([[f64; 3]; 2]) -> f64| figures(both.iter().map(|(_, both)| both.map(of)));
+        let scopes: Vec<ScopeValue> = both.iter().map(|(scope, _)| (*scope).clone()).collect();
+        let method = if method == Split::Lmdi { "lmdi" } else { "shapley" };
+        Ok(Answer {
+            table: table([
+                ("scope", scope_array(&scopes, self.scope_type, 0..scopes.len())),
+                ("asset_before", figure(&|[before, _]| worth(before))),
+                ("asset_after", figure(&|[_, after]| worth(after))),
+                ("change", figure(&|[before, after]| worth(after) - worth(before))),
+                ("consumers_part", part(0)),
+                ("conversion_part", part(1)),
+                ("value_part", part(2)),
+            ])?,
+            report: Report {
+                tally: Tally::default(),
+                ..self.report.clone()
+            },
+            recipe: json!({"function": "consumer_equity.compare", "before": before.recipe, "after": self.recipe, "method": method}),
+        })
+    }
+}
+
+mod market {
+    //! What consumers spend in the categories of a brand, and the brand's share of these.
+
+    use std::collections::{BTreeSet, HashMap};
+    use std::ops::RangeInclusive;
+
+    use super::Prepared;
+    use crate::analyses::asked::AnalysisError;
+    use crate::analyses::dimensions::Dimensions;
+    use crate::analyses::totals::{amount, total};
+    use crate::base::statistics::ratio;
+    use crate::stage::OrderReader;
+    use crate::timeline::{Bucket, History, Runtime};
+
+    /// The categories of each brand by its purchases in the horizon before the day, and its share of their GMV.
+    pub struct Market {
+        category: Dimensions,
+        categories: Vec<BTreeSet<u64>>,
+        shares: Vec<f64>,
+    }
+
+    /// A consumer's purchases and refunds with all brands: day, category, amount.
+    pub type Spending = Vec<(i32, u64, i128)>;
+
+    pub fn read(prepared: &Prepared<'_>, category: Dimensions, runtime: &Runtime<'_>) -> Result<Market, AnalysisError> {
+        type Sold = HashMap<(u32, u64), i128>;
+        let window = prepared.as_of.number() - prepared.horizon + 1..=prepared.as_of.number();
+        let each = |bucket: &Bucket<'_>, sold: &mut Sold| {
+            let (mut reader, values) = (OrderReader::new(prepared.trade, bucket), category.reader(bucket));
+            bucket.timelines.for_each_history(|history| {
+                for line in reader.lines(&history).iter().filter(|line| window.contains(&line.day)) {
+                    *sold.entry((history.scope, values.value(&history, line.row, 0))).or_default() += line.amount;
+                }
+            });
+        };
+        let merge = |all: &mut Sold, more: Sold| more.into_iter().for_each(|(key, sum)| *all.entry(key).or_default() += sum);
+        let question = prepared.asked.question(prepared.first(), prepared.as_of);
+        let (sold, about) = total(&prepared.asked, &question, runtime, each, merge)?;
+        let mut whole: HashMap<u64, i128> = HashMap::new();
+        let mut categories = vec![BTreeSet::new(); about.scopes.len()];
+        for ((scope, category), sum) in sold.iter().filter(|((_, category), _)| *category > 0) {
+            *whole.entry(*category).or_default() += sum;
+            categories[*scope as usize].insert(*category);
+        }
+        let share = |(scope, own): (usize, &BTreeSet<u64>)| {
+            let sum = |of: &dyn Fn(&u64) -> i128| amount(own.iter().map(of).sum());
+            let sold = sum(&|category| sold.get(&(scope as u32, *category)).copied().unwrap_or(0));
+            ratio(sold, sum(&|category| whole.get(category).copied().unwrap_or(0))).unwrap_or(0.0)
+        };
+        let shares = categories.iter().enumerate().map(share).collect();
+        Ok(Market {
+            category,
+            categories,
+            shares,
+        })
+    }
+
+    impl Market {
+        /// A brand's share of its categories' GMV.
+        pub fn share(&self, scope: u32) -> f64 {
+            self.shares.get(scope as usize).copied().unwrap_or(0.0)
+        }
+
+        /// What a consumer spent in the categories of a brand.
+        pub fn spent(&self, spending: &Spending, scope: u32, window: &RangeInclusive<i32>) -> i128 {
+            let own = &self.categories[scope as usize];
+            let counts = |(day, category, _): &&(i32, u64, i128)| window.contains(day) && own.contains(category);
+            spending.iter().filter(counts).map(|(.., amount)| amount).sum()
+        }
+
+        /// Calls `visit` with every history, and what its consumer spent with all brands.
+        pub fn each_consumer(&self, prepared: &Prepared<'_>, bucket: &Bucket<'_>, mut visit: impl FnMut(&History<'_>, &Spending)) {
+            let (mut reader, values) = (OrderReader::new(prepared.trade, bucket), self.category.reader(bucket));
+            let (mut histories, mut spending): (Vec<History<'_>>, Spending) = (Vec::new(), Vec::new());
+            let mut finish = |histories: &mut Vec<History<'_>>, spending: &mut Spending| {
+                histories.iter().for_each(|history| visit(history, spending));
+                histories.clear();
+                spending.clear();
+            };
+            bucket.timelines.for_each_history(|history| {
+                if histories.first().is_some_and(|first| first.consumer != history.consumer) {
+                    finish(&mut histories, &mut spending);
+                }
+                let lines = reader.lines(&history).iter();
+                spending.extend(lines.map(|line| (line.day, values.value(&history, line.row, 0), line.amount)));
+                histories.push(history);
+            });
+            finish(&mut histories, &mut spending);
+        }
+    }
+}

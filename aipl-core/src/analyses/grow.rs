@@ -1,0 +1,393 @@
+//! GROW: by how much more buyers (G), more orders a buyer (R), higher prices (O) and a wider range (W) changed a brand's GMV.
+//!
+//! Definition: `python/docs/definitions/assets.md` (GROW; definitions §4.1). Sourced: each lever's score is the absolute GMV that it adds, and the
+//! scores make up the whole. Ours: the algebra (GMV = buyers × orders a buyer × GMV an order, split by LMDI or Shapley), and what counts
+//! as extension.
+
+use std::collections::HashMap;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use serde_json::{Value, json};
+
+use crate::analyses::asked::{AnalysisError, Asked, check_range};
+use crate::analyses::dimensions::Dimensions;
+use crate::analyses::labels::{counts, scope_array};
+use crate::analyses::outcome::Report;
+use crate::analyses::totals::{Trading, amount, check_days, figures, people, table, total};
+use crate::audience::Audience;
+use crate::base::statistics::{Split, split};
+use crate::base::{Day, IdValue};
+use crate::stage::orders::is_new;
+use crate::stage::{OrderReader, Trade};
+use crate::timeline::{Attributes, Bucket, History, Runtime, ScopeValue, Timelines};
+
+/// The dimension that tells new buyers of a period from existing ones.
+const CUSTOMERS: &str = "customers";
+
+/// Optional parameters of [`grow`].
+#[derive(Debug, Clone, Default)]
+pub struct GrowParams {
+    /// Only these brands.
+    pub scopes: Option<Vec<ScopeValue>>,
+    /// Label fields, tags, or `customers` (new or existing in the period): the change is split within each group.
+    pub by: Vec<String>,
+    /// How the change of a group is split.
+    pub method: Split,
+    /// A buyer is new whose first order of the period has none in so many days before it; 365 if not given.
+    pub lookback: Option<u32>,
+    /// A field with the launch date of the item.
+    pub launch: Option<String>,
+    /// Tags of consumers.
+    pub attributes: Option<Attributes>,
+}
+
+/// The split of each brand's change, by group and in all.
+#[derive(Debug, Clone)]
+pub struct Grow {
+    /// One row a brand and group.
+    pub groups: RecordBatch,
+    /// One row a brand.
+    pub totals: RecordBatch,
+    /// The account of rows.
+    pub report: Report,
+    /// How to ask again.
+    pub recipe: Value,
+}
+
+/// Two periods, the second after the first.
+pub type Periods = ((Day, Day), (Day, Day));
+
+/// What a group bought in both periods, products launched in between apart.
+#[derive(Debug, Clone, Copy, Default)]
+struct Both {
+    trading: [Trading; 2],
+    launched: i128,
+}
+
+impl std::ops::AddAssign for Both {
+    fn add_assign(&mut self, more: Both) {
+        self.trading[0] += more.trading[0];
+        self.trading[1] += more.trading[1];
+        self.launched += more.launched;
+    }
+}
+
+/// The parts of a change.
+#[derive(Debug, Clone, Copy, Default)]
+struct Parts {
+    before: f64,
+    after: f64,
+    levers: [f64; 5],
+}
+
+const LEVERS: [&str; 5] = ["penetration", "repurchase", "price", "extension", "new_products"];
+
+struct Prepared<'a> {
+    asked: Asked<'a>,
+    trade: Trade,
+    dimensions: Dimensions,
+    /// The place among the dimensions of what tells new from existing buyers, if asked for.
+    customers: Option<usize>,
+    launch: Option<Dimensions>,
+    periods: [(i32, i32); 2],
+    days: (Day, Day),
+    lookback: i32,
+}
+
+impl<'a> Prepared<'a> {
+    fn new(source: &'a dyn Timelines, periods: Periods, params: &GrowParams) -> Result<Self, AnalysisError> {
+        let ((first, end0), (start1, last)) = periods;
+        check_range(first, end0)?;
+        check_range(start1, last)?;
+        if start1 <= end0 {
+            return Err(AnalysisError::parameter(
+                "period1",
+                format!("begins on {start1}, not after period0, which ends on {end0}"),
+            ));
+        }
+        let lookback = check_days("lookback", params.lookback.unwrap_or(365))?;
+        let mut asked = Asked::of_events(source, params.scopes.as_deref())?;
+        let customers = params.by.iter().position(|name| name == CUSTOMERS);
+        let trade = asked.watch_trade(Some(if customers.is_some() { lookback as u32 + 1 } else { 1 }))?;
+        if !trade.has_amounts() {
+            return Err(AnalysisError::parameter(
+                "source",
+                "its EventSchema maps no amount, and GROW splits GMV",
+            ));
+        }
+        let names: Vec<String> = params.by.iter().filter(|name| *name != CUSTOMERS).cloned().collect();
+        let dimensions = Dimensions::new(&mut asked, "by", &names, params.attributes.as_ref())?;
+        let launch = params.launch.iter().cloned().collect::<Vec<_>>();
+        let launch = (!launch.is_empty())
+            .then(|| Dimensions::new(&mut asked, "launch", &launch, None))
+            .transpose()?;
+        let numbers = |(start, end): (Day, Day)| (start.number(), end.number());
+        Ok(Prepared {
+            asked,
+            trade,
+            dimensions,
+            customers,
+            launch,
+            periods: [numbers(periods.0), numbers(periods.1)],
+            days: (first, last),
+            lookback,
+        })
+    }
+
+    /// What a history bought by period and group. The key of a group ends with 1 for new buyers and 2 for existing ones, or 0.
+    fn each_group(
+        &self,
+        reader: &mut OrderReader<'_>,
+        values: &Values<'_>,
+        history: &History<'_>,
+        visit: &mut dyn FnMut(usize, &[u64], Trading, i128),
+    ) {
+        let (orders, lines) = reader.both(history);
+        let mut found: Vec<(usize, Vec<u64>, bool, usize)> = Vec::new();
+        for (period, &bounds) in self.periods.iter().enumerate() {
+            let kind = match (self.customers, is_new(orders, bounds, self.lookback)) {
+                (None, _) => 0,
+                (Some(_), Some(true)) => 1,
+                (Some(_), _) => 2,
+            };
+            for (at, line) in lines
+                .iter()
+                .enumerate()
+                .filter(|(_, line)| (bounds.0..=bounds.1).contains(&line.day))
+            {
+                let mut key = values.groups.key(history, line.row);
+                key.push(kind);
+                let launched = period == 1 && values.launched(history, line.row);
+                found.push((period, key, launched, at));
+            }
+        }
+        found.sort_unstable();
+        let mut ids = Vec::new();
+        for group in found.chunk_by(|left, right| (left.0, &left.1) == (right.0, &right.1)) {
+            let split = group.partition_point(|(_, _, launched, _)| !launched);
+            let trading = Trading::of(group[..split].iter().map(|(.., at)| &lines[*at]), &mut ids);
+            let launched = group[split..].iter().map(|(.., at)| lines[*at].amount).sum();
+            visit(group[0].0, &group[0].1, trading, launched);
+        }
+    }
+
+    fn values<'b>(&'b self, bucket: &Bucket<'b>) -> Values<'b> {
+        let dated = |launch: &Dimensions| {
+            let day = |value: &IdValue| value.to_string().parse::<Day>().ok().map(Day::number);
+            let window = self.periods[0].1 + 1..=self.periods[1].1;
+            let values = launch.values(bucket.labels, 0).iter();
+            values
+                .map(|value| day(value).is_some_and(|day| window.contains(&day)))
+                .collect::<Vec<bool>>()
+        };
+        Values {
+            groups: self.dimensions.reader(bucket),
+            launches: self.launch.as_ref().map(|launch| (launch.reader(bucket), dated(launch))),
+        }
+    }
+}
+
+/// Reads groups and launches of rows.
+struct Values<'b> {
+    groups: crate::analyses::dimensions::DimensionReader<'b>,
+    /// Beside the reader of launch dates, whether each of these lies between the end of the first period and that of the second.
+    launches: Option<(crate::analyses::dimensions::DimensionReader<'b>, Vec<bool>)>,
+}
+
+impl Values<'_> {
+    fn launched(&self, history: &History<'_>, row: usize) -> bool {
+        let Some((reader, fresh)) = &self.launches else { return false };
+        match reader.value(history, row, 0) {
+            0 => false,
+            value => fresh[value as usize - 1],
+        }
+    }
+}
+
+/// Splits the change of each brand's GMV from one period to a later one.
+///
+/// # Shape and units
+/// `groups`: `scope`, a utf8 column a name of `by`, `gmv_before`, `gmv_after`, `change`, then the parts that make it up: `penetration` (G: more buyers),
+/// `repurchase` (R: more orders a buyer), `price` (O: more GMV an order), `extension` (W: groups of a field or tag that had no order in one of the
+/// periods), `new_products` (W: items launched after the first period); and `buyers_before`, `buyers_after`, `orders_before`, `orders_after` (int64,
+/// those of new products left out). `totals`: the same sums of money by `scope`. Money is float64 in units of the amount column; the parts
+/// add up to the change but for the rounding of floats.
+///
+/// # Errors
+/// A reversed range; periods that overlap; an unknown field; a schema without amounts; what the source refuses.
+pub fn grow(source: &dyn Timelines, periods: Periods, params: &GrowParams, runtime: &Runtime<'_>) -> Result<Grow, AnalysisError> {
+    let prepared = Prepared::new(source, periods, params)?;
+    type Groups = HashMap<Vec<u64>, Both>;
+    let each = |bucket: &Bucket<'_>, groups: &mut Groups| {
+        let (mut reader, values) = (OrderReader::new(prepared.trade, bucket), prepared.values(bucket));
+        bucket.timelines.for_each_history(|history| {
+            prepared.each_group(&mut reader, &values, &history, &mut |period, key, trading, launched| {
+                let key = std::iter::once(u64::from(history.scope))
+                    .chain(key.iter().copied())
+                    .collect::<Vec<_>>();
+                let both = groups.entry(key).or_default();
+                both.trading[period] += trading;
+                both.launched += launched;
+            });
+        });
+    };
+    let merge = |all: &mut Groups, more: Groups| more.into_iter().for_each(|(key, both)| *all.entry(key).or_default() += both);
+    let question = prepared.asked.question(prepared.days.0, prepared.days.1);
+    let (groups, about) = total(&prepared.asked, &question, runtime, each, merge)?;
+    let mut groups: Vec<(Vec<u64>, Both)> = groups.into_iter().collect();
+    groups.sort_unstable_by(|left, right| left.0.cmp(&right.0));
+    let parts: Vec<Parts> = groups
+        .iter()
+        .map(|(_, both)| parts(both, params.method, prepared.dimensions.len() > 0))
+        .collect();
+    let scope = |key: &Vec<u64>| key[0] as usize;
+    let mut columns: Vec<(&str, ArrayRef)> = vec![(
+        "scope",
+        scope_array(&about.scopes, prepared.asked.scope_type(), groups.iter().map(|(key, _)| scope(key))),
+    )];
+    let mut label = 0;
+    for (place, name) in params.by.iter().enumerate() {
+        let column = if prepared.customers == Some(place) {
+            let kind = |(key, _): &(Vec<u64>, Both)| key.last().map(|kind| if *kind == 1 { "new" } else { "existing" });
+            std::sync::Arc::new(arrow::array::StringArray::from_iter(groups.iter().map(kind))) as ArrayRef
+        } else {
+            label += 1;
+            prepared
+                .dimensions
+                .array(&about.labels, label - 1, groups.iter().map(|(key, _)| key[label]))
+        };
+        columns.push((name.as_str(), column));
+    }
+    columns.extend(money_columns(&parts));
+    let count = |of: fn(&Trading) -> i64, period: usize| counts(groups.iter().map(move |(_, both)| of(&both.trading[period])));
+    columns.extend([
+        ("buyers_before", count(|trading| trading.buyers, 0)),
+        ("buyers_after", count(|trading| trading.buyers, 1)),
+        ("orders_before", count(|trading| trading.orders, 0)),
+        ("orders_after", count(|trading| trading.orders, 1)),
+    ]);
+    let mut totals = vec![Parts::default(); about.scopes.len()];
+    for ((key, _), parts) in groups.iter().zip(&parts) {
+        let all = &mut totals[scope(key)];
+        (all.before, all.after) = (all.before + parts.before, all.after + parts.after);
+        all.levers.iter_mut().zip(parts.levers).for_each(|(all, part)| *all += part);
+    }
+    let names = scope_array(&about.scopes, prepared.asked.scope_type(), 0..totals.len());
+    let range = |(start, end): (Day, Day)| json!([start.to_string(), end.to_string()]);
+    let parameters = [
+        ("period0", range(periods.0)),
+        ("period1", range(periods.1)),
+        ("by", json!(params.by)),
+        ("method", json!(if params.method == Split::Lmdi { "lmdi" } else { "shapley" })),
+        ("lookback", json!(prepared.lookback)),
+        ("launch", json!(params.launch)),
+        (
+            "convention",
+            json!("the algebra of the split, and what counts as extension, are ours; the platform's is not public"),
+        ),
+    ];
+    Ok(Grow {
+        groups: table(columns)?,
+        totals: table(std::iter::once(("scope", names)).chain(money_columns(&totals)))?,
+        recipe: prepared.asked.recipe("grow", "money in units of the amount column", &parameters),
+        report: prepared
+            .asked
+            .report(about.tally, about.elapsed, Some(&about.universe), Vec::new(), runtime),
+    })
+}
+
+fn money_columns(parts: &[Parts]) -> Vec<(&'static str, ArrayRef)> {
+    let column = |of: &dyn Fn(&Parts) -> f64| figures(parts.iter().map(|parts| Some(of(parts))));
+    let mut columns = vec![
+        ("gmv_before", column(&|parts| parts.before)),
+        ("gmv_after", column(&|parts| parts.after)),
+        ("change", column(&|parts| parts.after - parts.before)),
+    ];
+    columns.extend(
+        LEVERS
+            .iter()
+            .enumerate()
+            .map(|(lever, name)| (*name, column(&|parts| parts.levers[lever]))),
+    );
+    columns
+}
+
+/// The parts of a group's change. A range can only widen where groups are of goods, places or people, not of new and existing buyers.
+fn parts(both: &Both, method: Split, can_extend: bool) -> Parts {
+    let [before, after] = both.trading;
+    let (start, end) = (amount(before.gmv), amount(after.gmv));
+    let change = end - start;
+    let mut levers = [0.0; 5];
+    levers[4] = amount(both.launched);
+    match (before.orders > 0, after.orders > 0) {
+        (true, true) => {
+            levers[..3].copy_from_slice(&split(before.factors(), after.factors(), method));
+        }
+        (false, false) => {}
+        _ if can_extend => levers[3] = change,
+        // Without buyers there is neither frequency nor price; they are taken as unchanged.
+        _ => levers[0] = change,
+    }
+    // What was refunded without an order's name moves no factor; it is a matter of what orders brought.
+    levers[2] += change - levers[..4].iter().sum::<f64>();
+    Parts {
+        before: start,
+        after: amount(after.gmv + both.launched),
+        levers,
+    }
+}
+
+/// The buyers of a group in the first period (0) or the second (1), those of new products left out. Values are given in the order of `by`.
+///
+/// # Errors
+/// As [`grow`]; an unknown brand or value.
+pub fn grow_buyers(
+    source: &dyn Timelines,
+    periods: Periods,
+    params: &GrowParams,
+    (scope, values, period): (&ScopeValue, &[Option<String>], usize),
+    runtime: &Runtime<'_>,
+) -> Result<Audience, AnalysisError> {
+    let prepared = Prepared::new(source, periods, params)?;
+    if values.len() != params.by.len() {
+        let problem = format!("{} values are given for {} names of by", values.len(), params.by.len());
+        return Err(AnalysisError::parameter("values", problem));
+    }
+    let kind = match prepared.customers.map(|place| values[place].as_deref()) {
+        None => 0,
+        Some(Some("new")) => 1,
+        Some(Some("existing")) => 2,
+        Some(_) => return Err(AnalysisError::parameter("values", "customers are \"new\" or \"existing\"")),
+    };
+    let others = params.by.iter().zip(values).filter(|(name, _)| *name != CUSTOMERS);
+    let wanted: Vec<Option<&str>> = others.map(|(_, value)| value.as_deref()).collect();
+    let range = if period == 0 { periods.0 } else { periods.1 };
+    let group = values
+        .iter()
+        .map(|value| value.as_deref().unwrap_or("none"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let made = format!("{scope} buyers ({group}) from {} to {}", range.0, range.1);
+    let question = prepared.asked.question(prepared.days.0, prepared.days.1);
+    people(&prepared.asked, &question, Some(scope), &made, runtime, |bucket, place, push| {
+        let numbers = wanted
+            .iter()
+            .enumerate()
+            .map(|(which, text)| prepared.dimensions.number(bucket.labels, which, *text));
+        let Some(mut key) = numbers.collect::<Option<Vec<u64>>>() else {
+            return;
+        };
+        key.push(kind);
+        let (mut reader, values) = (OrderReader::new(prepared.trade, bucket), prepared.values(bucket));
+        bucket.timelines.for_each_history(|history| {
+            if Some(history.scope as usize) != place {
+                return;
+            }
+            prepared.each_group(&mut reader, &values, &history, &mut |of, found, trading, _| {
+                if of == period && found == key && trading.buyers > 0 {
+                    push(history.consumer);
+                }
+            });
+        });
+    })
+}

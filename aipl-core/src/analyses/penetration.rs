@@ -1,0 +1,290 @@
+//! Penetration: how many buy a category, how many of these a brand, and what its share of the category's GMV is made of.
+//!
+//! Definition: `python/docs/definitions/assets.md` (penetration; definitions §6.2), standard measures that no platform page quotes.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use arrow::array::ArrayRef;
+use serde_json::json;
+
+use crate::analyses::asked::{AnalysisError, Asked, Within, check_range, find_scope};
+use crate::analyses::dimensions::{Dimensions, each_shopper};
+use crate::analyses::labels::{counts, scope_array};
+use crate::analyses::outcome::Answer;
+use crate::analyses::totals::{Trading, amount, bit_of, figures, money_notes, people, shares, table, total};
+use crate::audience::Audience;
+use crate::base::Day;
+use crate::base::statistics::ratio;
+use crate::stage::Trade;
+use crate::timeline::{Bucket, Question, Runtime, ScopeValue, Timelines};
+
+/// Optional parameters of [`penetration`].
+#[derive(Debug, Clone, Default)]
+pub struct PenetrationParams {
+    /// Only this category, as text.
+    pub category: Option<String>,
+    /// Only these brands.
+    pub scopes: Option<Vec<ScopeValue>>,
+    /// The population: only its members' purchases count, and category penetration is a share of it. Default: all buyers of the period.
+    pub reference: Option<Audience>,
+}
+
+/// Groups of [`penetration`], in order of their bits.
+pub const PENETRATION_GROUPS: [&str; 2] = ["category", "brand"];
+
+/// What a category or brand sold, and what its buyers spent in the category.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sold {
+    own: Trading,
+    requirements: i128,
+}
+
+impl std::ops::AddAssign for Sold {
+    fn add_assign(&mut self, more: Sold) {
+        self.own += more.own;
+        self.requirements += more.requirements;
+    }
+}
+
+/// By category and brand; the category itself under [`WHOLE`].
+#[derive(Default)]
+struct Market {
+    buyers: i64,
+    sold: HashMap<(u64, u32), Sold>,
+}
+
+/// In the place of a brand: all brands of the category.
+const WHOLE: u32 = u32::MAX;
+
+struct Prepared<'a> {
+    asked: Asked<'a>,
+    trade: Trade,
+    category: Dimensions,
+    reference: Option<Within>,
+    days: (Day, Day),
+    bounds: RangeInclusive<i32>,
+}
+
+impl<'a> Prepared<'a> {
+    fn new(source: &'a dyn Timelines, days: (Day, Day), params: &PenetrationParams) -> Result<Self, AnalysisError> {
+        check_range(days.0, days.1)?;
+        let mut asked = Asked::of_events(source, None)?;
+        let trade = asked.watch_trade(Some(1))?;
+        let category = Dimensions::new(&mut asked, "category", &["category".to_owned()], None)?;
+        let reference = params
+            .reference
+            .as_ref()
+            .map(|audience| Within::new(audience, source))
+            .transpose()?;
+        Ok(Prepared {
+            asked,
+            trade,
+            category,
+            reference,
+            days,
+            bounds: days.0.number()..=days.1.number(),
+        })
+    }
+
+    fn question(&self) -> Question<'_> {
+        self.asked.question(self.days.0, self.days.1)
+    }
+
+    fn count(&self, bucket: &Bucket<'_>, market: &mut Market) {
+        let members = self.reference.as_ref().map(|reference| reference.members(bucket));
+        let mut ids = Vec::new();
+        each_shopper(bucket, self.trade, &self.category, &self.bounds, |shopper, purchases| {
+            if members.as_ref().is_some_and(|members| !members.contains(shopper)) {
+                return;
+            }
+            market.buyers += Trading::of(purchases.iter().map(|purchase| &purchase.line), &mut ids).buyers;
+            purchases.sort_by_key(|purchase| (purchase.values[0], purchase.scope));
+            for category in purchases.chunk_by(|left, right| left.values[0] == right.values[0]) {
+                let number = category[0].values[0];
+                if number == 0 {
+                    continue;
+                }
+                let whole = Trading::of(category.iter().map(|purchase| &purchase.line), &mut ids);
+                market.sold.entry((number, WHOLE)).or_default().own += whole;
+                for brand in category.chunk_by(|left, right| left.scope == right.scope) {
+                    let own = Trading::of(brand.iter().map(|purchase| &purchase.line), &mut ids);
+                    let requirements = if own.buyers > 0 { whole.gmv } else { 0 };
+                    *market.sold.entry((number, brand[0].scope)).or_default() += Sold { own, requirements };
+                }
+            }
+        });
+    }
+}
+
+/// Penetration of categories and brands in a period, and each brand's share of its category's GMV as the product of its three factors.
+///
+/// # Shape and units
+/// `category` (utf8), `scope`; `reference` (int64: the population, or all buyers of the period), `category_buyers`, `category_penetration` (÷ reference); `brand_buyers`,
+/// `brand_penetration` (÷ category_buyers); `relative_frequency` (orders a buyer of the brand ÷ of the category), `relative_price` (GMV an order ÷ of the
+/// category); `gmv_share` (brand_gmv ÷ category_gmv = brand_penetration × relative_frequency × relative_price); `requirements_share` (brand_gmv ÷ what the brand's
+/// buyers spent in the category); `category_orders`, `brand_orders`, `category_gmv`, `brand_gmv`. Every brand with a purchase in a category, in order of both.
+/// An order that holds several brands of a category is one order of the category. Purchases without a category count for none.
+///
+/// # Errors
+/// A reversed range; a schema without categories; an unknown brand; what the source refuses.
+pub fn penetration(
+    source: &dyn Timelines,
+    days: (Day, Day),
+    params: &PenetrationParams,
+    runtime: &Runtime<'_>,
+) -> Result<Answer, AnalysisError> {
+    let prepared = Prepared::new(source, days, params)?;
+    let merge = |all: &mut Market, more: Market| {
+        all.buyers += more.buyers;
+        more.sold
+            .into_iter()
+            .for_each(|(key, sold)| *all.sold.entry(key).or_default() += sold);
+    };
+    let each = |bucket: &Bucket<'_>, market: &mut Market| prepared.count(bucket, market);
+    let (market, about) = total(&prepared.asked, &prepared.question(), runtime, each, merge)?;
+    let wanted = match &params.scopes {
+        Some(scopes) => Some(
+            scopes
+                .iter()
+                .map(|scope| find_scope(&about.scopes, scope))
+                .collect::<Result<Vec<_>, _>>()?,
+        ),
+        None => None,
+    };
+    let category = params.category.as_deref();
+    let number = prepared.category.number(&about.labels, 0, category).filter(|_| category.is_some());
+    let mut rows: Vec<((u64, u32), Sold)> = market.sold.iter().map(|(key, sold)| (*key, *sold)).collect();
+    rows.retain(|((of, brand), _)| {
+        *brand != WHOLE
+            && category.is_none_or(|_| number == Some(*of))
+            && wanted.as_ref().is_none_or(|wanted| wanted.contains(&(*brand as usize)))
+    });
+    rows.sort_unstable_by_key(|(key, _)| *key);
+    let mut notes = money_notes(prepared.trade.has_amounts());
+    notes.extend(
+        category
+            .filter(|_| number.is_none())
+            .map(|name| format!("category {name:?}: nothing was bought of it in the period")),
+    );
+    let reference = params.reference.as_ref().map_or(market.buyers, |audience| audience.len() as i64);
+    let whole = |row: &((u64, u32), Sold)| market.sold.get(&(row.0.0, WHOLE)).map(|sold| sold.own).unwrap_or_default();
+    let has_money = prepared.trade.has_amounts();
+    let money = |of: &dyn Fn(&((u64, u32), Sold)) -> Option<f64>| figures(rows.iter().map(|row| of(row).filter(|_| has_money)));
+    let relative = |own: Option<f64>, whole: Option<f64>| ratio(own?, whole?);
+    let frequency = |row: &((u64, u32), Sold)| relative(row.1.own.frequency(), whole(row).frequency());
+    let columns: [(&str, ArrayRef); 15] = [
+        (
+            "category",
+            prepared
+                .category
+                .array(&about.labels, 0, rows.iter().map(|((category, _), _)| *category)),
+        ),
+        (
+            "scope",
+            scope_array(
+                &about.scopes,
+                prepared.asked.scope_type(),
+                rows.iter().map(|((_, brand), _)| *brand as usize),
+            ),
+        ),
+        ("reference", counts(rows.iter().map(|_| reference))),
+        ("category_buyers", counts(rows.iter().map(|row| whole(row).buyers))),
+        (
+            "category_penetration",
+            shares(rows.iter().map(|row| (whole(row).buyers, reference))),
+        ),
+        ("brand_buyers", counts(rows.iter().map(|(_, sold)| sold.own.buyers))),
+        (
+            "brand_penetration",
+            shares(rows.iter().map(|row| (row.1.own.buyers, whole(row).buyers))),
+        ),
+        ("relative_frequency", figures(rows.iter().map(frequency))),
+        (
+            "relative_price",
+            money(&|row| relative(row.1.own.order_value(), whole(row).order_value())),
+        ),
+        ("gmv_share", money(&|row| ratio(amount(row.1.own.gmv), amount(whole(row).gmv)))),
+        (
+            "requirements_share",
+            money(&|row| ratio(amount(row.1.own.gmv), amount(row.1.requirements))),
+        ),
+        ("category_orders", counts(rows.iter().map(|row| whole(row).orders))),
+        ("brand_orders", counts(rows.iter().map(|(_, sold)| sold.own.orders))),
+        ("category_gmv", money(&|row| Some(amount(whole(row).gmv)))),
+        ("brand_gmv", money(&|row| Some(amount(row.1.own.gmv)))),
+    ];
+    let parameters = [
+        ("start", json!(days.0.to_string())),
+        ("end", json!(days.1.to_string())),
+        ("category", json!(category)),
+        ("reference", json!(params.reference.as_ref().map(Audience::made))),
+        ("convention", json!("standard measures; the windows are the caller's")),
+    ];
+    Ok(Answer {
+        table: table(columns)?,
+        recipe: prepared.asked.recipe(
+            "penetration",
+            "distinct buyers and orders of the period; shares of one",
+            &parameters,
+        ),
+        report: prepared
+            .asked
+            .report(about.tally, about.elapsed, Some(&about.universe), notes, runtime),
+    })
+}
+
+/// The buyers of a category (`category`), or of a brand in it (`brand`).
+///
+/// # Errors
+/// As [`penetration`]; an unknown category or group.
+pub fn penetration_people(
+    source: &dyn Timelines,
+    days: (Day, Day),
+    params: &PenetrationParams,
+    (category, scope, group): (&str, Option<&ScopeValue>, &str),
+    runtime: &Runtime<'_>,
+) -> Result<Audience, AnalysisError> {
+    let of_brand = bit_of("who", group, &PENETRATION_GROUPS)? == 2;
+    let prepared = Prepared::new(source, days, params)?;
+    let scope = match (of_brand, scope) {
+        (true, None) => {
+            return Err(AnalysisError::parameter(
+                "scope",
+                "the buyers of a brand are asked for, and none is named",
+            ));
+        }
+        (true, named) => named,
+        (false, _) => None,
+    };
+    let whose = scope.map_or_else(|| category.to_owned(), |scope| format!("{scope} in {category}"));
+    let made = format!("buyers of {whose} from {} to {}", days.0, days.1);
+    people(
+        &prepared.asked,
+        &prepared.question(),
+        scope,
+        &made,
+        runtime,
+        |bucket, place, push| {
+            let Some(number) = prepared.category.number(bucket.labels, 0, Some(category)) else {
+                return;
+            };
+            let members = prepared.reference.as_ref().map(|reference| reference.members(bucket));
+            each_shopper(
+                bucket,
+                prepared.trade,
+                &prepared.category,
+                &prepared.bounds,
+                |shopper, purchases| {
+                    let brand = |scope: u32| !of_brand || Some(scope as usize) == place;
+                    let bought = |purchase: &crate::analyses::dimensions::Purchase| {
+                        purchase.line.ordered && purchase.values[0] == number && brand(purchase.scope)
+                    };
+                    if members.as_ref().is_none_or(|members| members.contains(shopper)) && purchases.iter().any(bought) {
+                        push(shopper);
+                    }
+                },
+            );
+        },
+    )
+}

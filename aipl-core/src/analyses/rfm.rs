@@ -1,0 +1,367 @@
+//! RFM: how recently, how often and for how much each consumer bought, and the eight types of customers that this makes.
+//!
+//! Definition: `python/docs/definitions/assets.md` (RFM; definitions §6.8). Sourced: the three scores, the comparison with a mean or a given score, the
+//! names of the types. Ours: which combination bears which name (the usual convention), quintiles by mid-rank.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, StringArray};
+use roaring::RoaringBitmap;
+use serde_json::json;
+
+use crate::analyses::asked::{AnalysisError, Asked, find_scope};
+use crate::analyses::labels::{counts, scope_array};
+use crate::analyses::outcome::{Answer, Report};
+use crate::analyses::totals::{amount, bit_of, check_days, figures, money_notes, shares, table};
+use crate::audience::Audience;
+use crate::base::statistics::ratio;
+use crate::base::{ConsumerIdx, Day, Decimal6, IdKind};
+use crate::stage::OrderReader;
+use crate::timeline::{Folded, Runtime, ScopeValue, Timelines, Universe, fold};
+
+/// How values become scores, and scores high or low.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RfmScheme {
+    /// High is at least the mean of the brand's buyers (for recency: at most the mean of days).
+    Mean,
+    /// Scores 1 to 5 by fifths of the brand's buyers; high is at least the mean score.
+    Quintile,
+    /// Scores by thresholds: one more than the number of thresholds that are reached. High is at least the mean score, or with one
+    /// threshold, whoever reaches it.
+    Custom {
+        /// Days since the last order, each reached by at most so many.
+        recency: Vec<i64>,
+        /// Orders, each reached by at least so many.
+        frequency: Vec<i64>,
+        /// Amounts, each reached by at least so much.
+        monetary: Vec<Decimal6>,
+    },
+}
+
+/// Optional parameters of [`rfm`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct RfmParams {
+    /// Only these brands.
+    pub scopes: Option<Vec<ScopeValue>>,
+    /// Orders of so many days up to the day count.
+    pub window: u32,
+    /// How scores are made.
+    pub scheme: RfmScheme,
+}
+
+impl Default for RfmParams {
+    fn default() -> Self {
+        RfmParams {
+            scopes: None,
+            window: 365,
+            scheme: RfmScheme::Mean,
+        }
+    }
+}
+
+/// The types by their bits, R the highest: from `000` to `111`.
+pub const RFM_TYPES: [&str; 8] = [
+    "potential",
+    "key_win_back",
+    "general_keep",
+    "key_keep",
+    "general_develop",
+    "key_develop",
+    "general_value",
+    "high_value",
+];
+
+/// A buyer of a brand.
+#[derive(Debug, Clone, Copy)]
+struct Buyer {
+    local: u32,
+    scope: u32,
+    /// Recency, frequency, monetary value.
+    values: [i128; 3],
+    scores: [u8; 3],
+    kind: u8,
+}
+
+/// The buyers of brands with their scores and types.
+#[derive(Debug)]
+pub struct Rfm {
+    universe: Arc<Universe>,
+    scopes: Vec<ScopeValue>,
+    scope_type: IdKind,
+    /// By bucket, in order of consumer and scope.
+    buyers: Vec<Vec<Buyer>>,
+    as_of: Day,
+    report: Report,
+    recipe: serde_json::Value,
+}
+
+/// Scores every buyer of every brand by recency, frequency and monetary value.
+///
+/// # Errors
+/// A schema without amounts; a window of no day; thresholds out of order; what the source refuses.
+pub fn rfm(source: &dyn Timelines, as_of: Day, params: &RfmParams, runtime: &Runtime<'_>) -> Result<Rfm, AnalysisError> {
+    check(params)?;
+    let mut asked = Asked::of_events(source, params.scopes.as_deref())?;
+    let trade = asked.watch_trade(Some(params.window))?;
+    if !trade.has_amounts() {
+        return Err(AnalysisError::parameter(
+            "source",
+            "its EventSchema maps no amount, and without one there is no M of RFM",
+        ));
+    }
+    let window = as_of.number() - params.window as i32 + 1..=as_of.number();
+    let Folded { mut buckets, about } = fold(source, &asked.question(as_of, as_of), runtime, |bucket| {
+        let mut reader = OrderReader::new(trade, &bucket);
+        let mut buyers = Vec::new();
+        bucket.timelines.for_each_history(|history| {
+            let (orders, lines) = reader.both(&history);
+            let inside = orders.iter().filter(|order| window.contains(&order.day));
+            let (frequency, last) = inside.fold((0, None), |(count, _), order| (count + 1, Some(order.day)));
+            let Some(last) = last else { return };
+            let monetary = lines.iter().filter(|line| window.contains(&line.day)).map(|line| line.amount).sum();
+            buyers.push(Buyer {
+                local: history.consumer,
+                scope: history.scope,
+                values: [i128::from(as_of.number() - last), frequency, monetary],
+                scores: [0; 3],
+                kind: 0,
+            });
+        });
+        buyers
+    })?;
+    score(&mut buckets, about.scopes.len(), &params.scheme);
+    let parameters = [
+        ("as_of", json!(as_of.to_string())),
+        ("window", json!(params.window)),
+        ("scheme", scheme_json(&params.scheme)),
+        (
+            "convention",
+            json!("which scores make which type, and quintiles by mid-rank, are ours"),
+        ),
+    ];
+    Ok(Rfm {
+        recipe: asked.recipe(
+            "rfm",
+            "recency in days, frequency in distinct orders, monetary in units of the amount column",
+            &parameters,
+        ),
+        report: asked.report(about.tally, about.elapsed, Some(&about.universe), money_notes(true), runtime),
+        scope_type: asked.scope_type(),
+        universe: about.universe,
+        scopes: about.scopes,
+        buyers: buckets,
+        as_of,
+    })
+}
+
+fn check(params: &RfmParams) -> Result<(), AnalysisError> {
+    check_days("window", params.window)?;
+    let RfmScheme::Custom {
+        recency,
+        frequency,
+        monetary,
+    } = &params.scheme
+    else {
+        return Ok(());
+    };
+    let monetary: Vec<i64> = monetary.iter().map(|value| value.0).collect();
+    let falling: Vec<i64> = recency.iter().rev().copied().collect();
+    for (name, thresholds) in [("recency", &falling), ("frequency", frequency), ("monetary", &monetary)] {
+        if thresholds.is_empty() || thresholds.len() > 100 || thresholds.windows(2).any(|pair| pair[0] >= pair[1]) {
+            let order = if name == "recency" { "falling" } else { "rising" };
+            let problem = format!("thresholds of {name} must be 1 to 100 {order} numbers: each is harder to reach than the one before");
+            return Err(AnalysisError::parameter("scheme", problem));
+        }
+    }
+    Ok(())
+}
+
+fn scheme_json(scheme: &RfmScheme) -> serde_json::Value {
+    match scheme {
+        RfmScheme::Mean => json!("mean"),
+        RfmScheme::Quintile => json!("quintile"),
+        RfmScheme::Custom {
+            recency,
+            frequency,
+            monetary,
+        } => {
+            let monetary: Vec<f64> = monetary.iter().map(|value| amount(i128::from(value.0))).collect();
+            json!({"recency": recency, "frequency": frequency, "monetary": monetary})
+        }
+    }
+}
+
+/// Gives every buyer scores and type, brand by brand.
+fn score(buckets: &mut [Vec<Buyer>], scopes: usize, scheme: &RfmScheme) {
+    let mut by_scope: Vec<Vec<&mut Buyer>> = std::iter::repeat_with(Vec::new).take(scopes).collect();
+    buckets
+        .iter_mut()
+        .flatten()
+        .for_each(|buyer| by_scope[buyer.scope as usize].push(buyer));
+    for mut buyers in by_scope.into_iter().filter(|buyers| !buyers.is_empty()) {
+        for which in 0..3 {
+            // A short time since the last order is what is wanted, so recency counts backward.
+            let sign = if which == 0 { -1 } else { 1 };
+            let values: Vec<i128> = buyers.iter().map(|buyer| sign * buyer.values[which]).collect();
+            let scores = scores(&values, scheme, which);
+            let one_threshold = matches!(scheme, RfmScheme::Custom { recency, frequency, monetary }
+                if [recency.len(), frequency.len(), monetary.len()][which] == 1);
+            let total: u64 = scores.iter().map(|score| u64::from(*score)).sum();
+            for (buyer, score) in buyers.iter_mut().zip(scores) {
+                let high = match scheme {
+                    RfmScheme::Mean => score == 2,
+                    _ if one_threshold => score == 2,
+                    _ => u64::from(score) * values.len() as u64 >= total,
+                };
+                buyer.scores[which] = score;
+                buyer.kind = buyer.kind << 1 | u8::from(high);
+            }
+        }
+    }
+}
+
+/// The scores of values of which more is better.
+fn scores(values: &[i128], scheme: &RfmScheme, which: usize) -> Vec<u8> {
+    let count = values.len() as i128;
+    match scheme {
+        RfmScheme::Mean => {
+            let sum: i128 = values.iter().sum();
+            values.iter().map(|value| 1 + u8::from(value * count >= sum)).collect()
+        }
+        RfmScheme::Quintile => {
+            let mut places: BTreeMap<i128, i128> = BTreeMap::new();
+            values.iter().for_each(|value| *places.entry(*value).or_default() += 1);
+            let mut below = 0;
+            for equal in places.values_mut() {
+                let (middle, own) = (2 * below + *equal, *equal);
+                *equal = (5 * middle / (2 * count)).min(4) + 1;
+                below += own;
+            }
+            values.iter().map(|value| places[value] as u8).collect()
+        }
+        RfmScheme::Custom {
+            recency,
+            frequency,
+            monetary,
+        } => {
+            let thresholds: Vec<i128> = match which {
+                0 => recency.iter().map(|days| -i128::from(*days)).collect(),
+                1 => frequency.iter().map(|orders| i128::from(*orders)).collect(),
+                _ => monetary.iter().map(|amount| i128::from(amount.0)).collect(),
+            };
+            let reached = |value: &i128| thresholds.iter().filter(|threshold| value >= threshold).count();
+            values.iter().map(|value| 1 + reached(value) as u8).collect()
+        }
+    }
+}
+
+impl Rfm {
+    /// `consumer`, `scope`, `recency` (int64: days from the last order to the day), `frequency` (int64: orders), `monetary` (float64: what was paid less what was
+    /// refunded), `r_score`, `f_score`, `m_score` (int64, more is better), `type` (utf8): every buyer of the window, in order of consumer and scope.
+    ///
+    /// # Errors
+    /// A table that Arrow cannot hold.
+    pub fn table(&self) -> Result<Answer, AnalysisError> {
+        let mut rows: BTreeMap<u32, Vec<&Buyer>> = BTreeMap::new();
+        for (bucket, buyers) in self.buyers.iter().enumerate() {
+            for buyer in buyers {
+                rows.entry(ConsumerIdx::new(bucket, buyer.local).0).or_default().push(buyer);
+            }
+        }
+        let ordered: Vec<(ConsumerIdx, &Buyer)> = self
+            .universe
+            .order(rows.keys().copied().collect())
+            .into_iter()
+            .flat_map(|idx| rows[&idx].iter().map(move |buyer| (ConsumerIdx(idx), *buyer)))
+            .collect();
+        let consumers: ArrayRef = match self.universe.id_kind() {
+            IdKind::Int64 => Arc::new(Int64Array::from_iter_values(ordered.iter().map(|(idx, _)| self.universe.int(*idx)))),
+            IdKind::Text => Arc::new(StringArray::from_iter_values(
+                ordered.iter().map(|(idx, _)| self.universe.text(*idx)),
+            )),
+        };
+        let value = |which: usize| counts(ordered.iter().map(move |(_, buyer)| buyer.values[which] as i64));
+        let score = |which: usize| counts(ordered.iter().map(move |(_, buyer)| i64::from(buyer.scores[which])));
+        let scopes = ordered.iter().map(|(_, buyer)| buyer.scope as usize);
+        let types = ordered.iter().map(|(_, buyer)| RFM_TYPES[usize::from(buyer.kind)]);
+        self.answer(table([
+            ("consumer", consumers),
+            ("scope", scope_array(&self.scopes, self.scope_type, scopes)),
+            ("recency", value(0)),
+            ("frequency", value(1)),
+            ("monetary", figures(ordered.iter().map(|(_, buyer)| Some(amount(buyer.values[2]))))),
+            ("r_score", score(0)),
+            ("f_score", score(1)),
+            ("m_score", score(2)),
+            ("type", Arc::new(StringArray::from_iter_values(types))),
+        ])?)
+    }
+
+    /// `scope`, `type`, `consumers` (int64), `share` (of the brand's buyers), `gmv`, `gmv_share`, and the means `recency`, `frequency`, `monetary`: every brand × type, the
+    /// most valuable first, zeros included.
+    ///
+    /// # Errors
+    /// A table that Arrow cannot hold.
+    pub fn summary(&self) -> Result<Answer, AnalysisError> {
+        let mut sums = vec![[0i128; 4]; self.scopes.len() * 8];
+        for buyer in self.buyers.iter().flatten() {
+            let own = &mut sums[buyer.scope as usize * 8 + 7 - usize::from(buyer.kind)];
+            own[0] += 1;
+            own[1..].iter_mut().zip(buyer.values).for_each(|(sum, value)| *sum += value);
+        }
+        let rows = sums.len();
+        let total = |row: usize, which: usize| -> i128 { sums[row / 8 * 8..row / 8 * 8 + 8].iter().map(|own| own[which]).sum() };
+        let mean = |which: usize, unit: f64| figures(sums.iter().map(move |own| ratio(own[which] as f64 / unit, own[0] as f64)));
+        let money = Decimal6::ONE as f64;
+        let types = (0..rows).map(|row| RFM_TYPES[7 - row % 8]);
+        self.answer(table([
+            ("scope", scope_array(&self.scopes, self.scope_type, (0..rows).map(|row| row / 8))),
+            ("type", Arc::new(StringArray::from_iter_values(types)) as ArrayRef),
+            ("consumers", counts(sums.iter().map(|own| own[0] as i64))),
+            ("share", shares((0..rows).map(|row| (sums[row][0] as i64, total(row, 0) as i64)))),
+            ("gmv", figures(sums.iter().map(|own| Some(amount(own[3]))))),
+            (
+                "gmv_share",
+                figures((0..rows).map(|row| ratio(amount(sums[row][3]), amount(total(row, 3))))),
+            ),
+            ("recency", mean(1, 1.0)),
+            ("frequency", mean(2, 1.0)),
+            ("monetary", mean(3, money)),
+        ])?)
+    }
+
+    fn answer(&self, table: arrow::array::RecordBatch) -> Result<Answer, AnalysisError> {
+        Ok(Answer {
+            table,
+            report: self.report.clone(),
+            recipe: self.recipe.clone(),
+        })
+    }
+
+    /// The buyers of a type: of one brand, or of any.
+    ///
+    /// # Errors
+    /// An unknown brand or type.
+    pub fn audience(&self, kind: &str, scope: Option<&ScopeValue>) -> Result<Audience, AnalysisError> {
+        let bit = bit_of("type", kind, &RFM_TYPES)?;
+        let scope = scope.map(|scope| find_scope(&self.scopes, scope)).transpose()?;
+        let mut found = RoaringBitmap::new();
+        for (bucket, buyers) in self.buyers.iter().enumerate() {
+            let wanted = |buyer: &&Buyer| 1 << buyer.kind == bit && scope.is_none_or(|scope| scope == buyer.scope as usize);
+            found.extend(buyers.iter().filter(wanted).map(|buyer| ConsumerIdx::new(bucket, buyer.local).0));
+        }
+        let whose = scope.map_or_else(|| "any brand".to_owned(), |scope| self.scopes[scope].to_string());
+        Ok(Audience::new(
+            found,
+            self.universe.clone(),
+            &format!("{whose} RFM {kind} on {}", self.as_of),
+        ))
+    }
+
+    /// The account of rows.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+}
