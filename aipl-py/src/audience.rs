@@ -155,6 +155,12 @@ impl PyAudience {
 
 #[pymethods]
 impl PyAudience {
+    /// The universe, if the audience came with one.
+    #[getter]
+    fn universe(&self) -> Option<PyUniverse> {
+        self.inner.universe().ok().map(|universe| PyUniverse::new(universe.clone()))
+    }
+
     #[staticmethod]
     #[pyo3(signature = (data, universe=None, made=None))]
     fn from_bytes(py: Python<'_>, data: &[u8], universe: Option<&PyUniverse>, made: Option<&str>) -> PyResult<Self> {

@@ -8,6 +8,21 @@ as audiences. Everything runs in this process; nothing is sent anywhere.
 ['u5']
 """
 
+from aipl._assets import (
+    AacBridge,
+    ConsumerEquity,
+    Fast,
+    GmvAac,
+    Grow,
+    NewVsExisting,
+    aac_bridge,
+    consumer_equity,
+    fast,
+    gmv_aac,
+    grow,
+    grow_opportunity,
+    new_vs_existing,
+)
 from aipl._audience import Audience, MatchReport, Universe
 from aipl._bank import DataBank
 from aipl._core import __version__
@@ -33,7 +48,27 @@ from aipl._errors import (
 from aipl._events import Events, from_arrow, scan_csv, scan_ipc, scan_parquet
 from aipl._flow import Flow, flow, flow_triangle
 from aipl._identity import IdentityMap, IdType, connected_components, resolve_identities
+from aipl._insight import (
+    Crosstab,
+    Penetration,
+    Profile,
+    Rfm,
+    crosstab,
+    penetration,
+    profile,
+    rfm,
+)
 from aipl._log import EventLog
+from aipl._measured import (
+    Attributes,
+    attributes,
+)
+from aipl._members import (
+    Benefits,
+    Membership,
+    benefits,
+    membership,
+)
 from aipl._model import StageModel
 from aipl._over_time import Timeline, history, timeline, transition_drivers, trend
 from aipl._report import Report
@@ -41,30 +76,54 @@ from aipl._schema import EventSchema
 from aipl._snapshot import Snapshot, snapshot
 from aipl._table import Table
 from aipl._threads import num_threads, set_num_threads
+from aipl._tracking import (
+    CohortTrack,
+    Concentration,
+    Retention,
+    cohort_track,
+    concentration,
+    retention,
+)
 
 __all__ = [
+    "AacBridge",
     "AiplError",
+    "Attributes",
     "Audience",
     "AudienceError",
+    "Benefits",
+    "CohortTrack",
     "ColumnNotFoundError",
+    "Concentration",
+    "ConsumerEquity",
     "CorruptStoreError",
+    "Crosstab",
     "DataBank",
     "EventLog",
     "EventSchema",
     "Events",
+    "Fast",
     "Flow",
     "FormatVersionError",
+    "GmvAac",
+    "Grow",
     "IdType",
     "IdentityError",
     "IdentityMap",
     "InternalError",
     "MatchReport",
+    "Membership",
     "ModelError",
+    "NewVsExisting",
     "NoSpaceError",
     "ParameterError",
+    "Penetration",
+    "Profile",
     "RejectedRowsError",
     "RejectedRowsWarning",
     "Report",
+    "Retention",
+    "Rfm",
     "SchemaError",
     "Snapshot",
     "SourceError",
@@ -76,13 +135,30 @@ __all__ = [
     "Universe",
     "UniverseMismatchError",
     "__version__",
+    "aac_bridge",
+    "attributes",
+    "benefits",
+    "cohort_track",
+    "concentration",
     "connected_components",
+    "consumer_equity",
+    "crosstab",
+    "fast",
     "flow",
     "flow_triangle",
     "from_arrow",
+    "gmv_aac",
+    "grow",
+    "grow_opportunity",
     "history",
+    "membership",
+    "new_vs_existing",
     "num_threads",
+    "penetration",
+    "profile",
     "resolve_identities",
+    "retention",
+    "rfm",
     "scan_csv",
     "scan_ipc",
     "scan_parquet",

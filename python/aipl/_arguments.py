@@ -36,6 +36,21 @@ def text(name: str, value: object) -> str:
     return str(value)
 
 
+def small(name: str, value: object) -> int:
+    """A number of days or the like, from 1 to a hundred thousand."""
+    number = count(name, value, 1)
+    if number > 100_000:
+        raise ParameterError(f"{name}: {number} is more than 100000")
+    return number
+
+
+def texts(name: str, value: object) -> list[str]:
+    """A list of texts; one text alone would be taken for its letters."""
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise type_error(name, "a list of str", value)
+    return [text(f"{name}[{at}]", item) for at, item in enumerate(value)]
+
+
 def choice(name: str, value: object, choices: Iterable[str]) -> str:
     choices = list(choices)
     if isinstance(value, str) and value in choices:
@@ -112,6 +127,15 @@ def count(name: str, value: object, least: int = 0) -> int:
     if not least <= number < 2**63:
         raise ParameterError(f"{name}: {number} is not a whole number ≥ {least}")
     return number
+
+
+def period(name: str, value: object) -> tuple[str, str]:
+    """A pair of first and last day."""
+    if isinstance(value, str) or not isinstance(value, tuple | list):
+        raise type_error(name, "a pair of first and last day", value)
+    if len(value) != 2:
+        raise ParameterError(f"{name}: a pair of first and last day is needed, not {len(value)} values")
+    return day(f"{name}[0]", value[0]), day(f"{name}[1]", value[1])
 
 
 def paths(name: str, value: object) -> list[str]:

@@ -161,6 +161,11 @@ class Audience:
         self._inner = inner
         self._universe = universe
 
+    @classmethod
+    def _found(cls, inner: _core.Audience) -> Audience:
+        """What an analysis found, with the universe that it found it in."""
+        return cls(inner, None if inner.universe is None else Universe(inner.universe))
+
     @staticmethod
     def from_bytes(data: bytes, universe: Universe | _Snapshot | _Flow | _EventLog | _DataBank | Audience | None = None) -> Audience:
         """Read what `to_bytes` wrote.

@@ -2,12 +2,15 @@ from pathlib import Path
 from typing import Any, final
 
 __all__ = [
+    "Attributes",
     "Audience",
     "DataBank",
     "EventLog",
     "Events",
     "Flow",
     "IdentityMap",
+    "Measured",
+    "Rfm",
     "Rows",
     "Schema",
     "Snapshot",
@@ -15,11 +18,27 @@ __all__ = [
     "Table",
     "Universe",
     "__version__",
+    "aac_bridge",
+    "benefits",
+    "cohort_track",
+    "compare_equity",
+    "concentration",
     "connected_components",
+    "consumer_equity",
+    "crosstab",
+    "fast",
     "flow_triangle",
+    "gmv_aac",
+    "grow",
+    "grow_opportunity",
     "history",
+    "membership",
+    "new_vs_existing",
     "num_threads",
+    "penetration",
+    "profile",
     "raise_panic",
+    "retention",
     "set_num_threads",
     "timeline",
     "transition_drivers",
@@ -273,6 +292,8 @@ class Universe:
 
 @final
 class Audience:
+    @property
+    def universe(self) -> Universe | None: ...
     @staticmethod
     def from_bytes(data: bytes, universe: Universe | None = None, made: str | None = None) -> Audience: ...
     @staticmethod
@@ -356,3 +377,168 @@ def transition_drivers(
 def num_threads() -> int: ...
 def set_num_threads(n: int) -> None: ...
 def raise_panic() -> None: ...
+
+@final
+class Measured:
+    def table(self, number: int) -> Table: ...
+    def report(self) -> str: ...
+    def recipe(self) -> str: ...
+    def audience(self, scope: _Scope | None, cell: list[str | None]) -> Audience: ...
+
+@final
+class Attributes:
+    @staticmethod
+    def read(table: Any, consumer: str, tags: list[str] | None = None) -> Attributes: ...
+    def with_identity(self, map: IdentityMap, id_type: str, reject: bool) -> Attributes: ...
+    @property
+    def tags(self) -> list[str]: ...
+    def account(self) -> tuple[int, int, str]: ...
+    def __len__(self) -> int: ...
+
+@final
+class Rfm:
+    @staticmethod
+    def ask(
+        source: _Source,
+        as_of: str,
+        scopes: list[_Scope] | None,
+        window: int,
+        scheme: str,
+        thresholds: tuple[list[int], list[int], list[float]] | None = None,
+        progress: Any = None,
+    ) -> Rfm: ...
+    def table(self) -> tuple[Table, str, str]: ...
+    def summary(self) -> tuple[Table, str, str]: ...
+    def audience(self, kind: str, scope: _Scope | None = None) -> Audience: ...
+
+def fast(
+    source: _Source,
+    model: StageModel,
+    period: tuple[str, str],
+    scopes: list[_Scope] | None,
+    panel: list[_Scope] | None,
+    force: bool,
+    members: str,
+    acts: list[str] | None,
+    peak: bool,
+    progress: Any = None,
+) -> Measured: ...
+def gmv_aac(
+    source: _Source, period: tuple[str, str], scopes: list[_Scope] | None, step: str, active_days: int, progress: Any = None
+) -> Measured: ...
+def aac_bridge(source: _Source, period: tuple[str, str], scopes: list[_Scope] | None, active_days: int, progress: Any = None) -> Measured: ...
+def consumer_equity(
+    source: _Source,
+    model: StageModel,
+    as_of: str,
+    scopes: list[_Scope] | None,
+    horizon: int,
+    snapshots: int,
+    every: int,
+    category_spend: bool,
+    progress: Any = None,
+) -> Measured: ...
+def compare_equity(
+    source: _Source,
+    model: StageModel,
+    days: tuple[str, str],
+    scopes: list[_Scope] | None,
+    horizon: int,
+    snapshots: int,
+    every: int,
+    category_spend: bool,
+    method: str,
+    progress: Any = None,
+) -> tuple[Table, str, str]: ...
+def grow(
+    source: _Source,
+    periods: tuple[tuple[str, str], tuple[str, str]],
+    scopes: list[_Scope] | None,
+    by: list[str],
+    method: str,
+    lookback: int,
+    launch: str | None = None,
+    attributes: Attributes | None = None,
+    progress: Any = None,
+) -> Measured: ...
+def grow_opportunity(
+    source: _Source,
+    period: tuple[str, str],
+    scopes: list[_Scope] | None,
+    benchmark: str,
+    given: tuple[float | None, float | None, float | None] | None = None,
+    progress: Any = None,
+) -> tuple[Table, str, str]: ...
+def new_vs_existing(source: _Source, period: tuple[str, str], scopes: list[_Scope] | None, lookback: int, progress: Any = None) -> Measured: ...
+def penetration(
+    source: _Source,
+    period: tuple[str, str],
+    category: str | None = None,
+    scopes: list[_Scope] | None = None,
+    reference: Audience | None = None,
+    progress: Any = None,
+) -> Measured: ...
+def profile(
+    source: _Source,
+    audience: Audience,
+    by: list[str],
+    period: tuple[str, str],
+    base: Audience | None = None,
+    behaviors: list[str] | None = None,
+    scopes: list[_Scope] | None = None,
+    attributes: Attributes | None = None,
+    progress: Any = None,
+) -> Measured: ...
+def crosstab(
+    source: _Source,
+    rows: str,
+    columns: str,
+    measure: str,
+    period: tuple[str, str],
+    scopes: list[_Scope] | None = None,
+    within: Audience | None = None,
+    attributes: Attributes | None = None,
+    progress: Any = None,
+) -> Measured: ...
+def concentration(
+    source: _Source,
+    model: StageModel,
+    audience: Audience,
+    period: tuple[str, str],
+    scopes: list[_Scope] | None,
+    step: str,
+    progress: Any = None,
+) -> Measured: ...
+def cohort_track(
+    source: _Source,
+    model: StageModel,
+    audience: Audience,
+    days: list[str],
+    scopes: list[_Scope] | None,
+    progress: Any = None,
+) -> Measured: ...
+def retention(
+    source: _Source,
+    period: tuple[str, str],
+    scopes: list[_Scope] | None,
+    unit: str,
+    rolling: bool,
+    on_or_after: bool,
+    behaviors: list[str],
+    progress: Any = None,
+) -> Measured: ...
+def membership(
+    source: _Source, period: tuple[str, str], scopes: list[_Scope] | None, members: str, fans: str, progress: Any = None
+) -> Measured: ...
+def benefits(
+    source: _Source,
+    period: tuple[str, str],
+    steps: tuple[str | None, str | None, str],
+    scopes: list[_Scope] | None = None,
+    coupon: str | None = None,
+    discount: str | None = None,
+    by: str | None = None,
+    model: StageModel | None = None,
+    lookback: int = 365,
+    progress: Any = None,
+) -> Measured: ...

@@ -35,7 +35,7 @@ class Measured(Table):
 
     def _people(self, scope: Scope | None, *cell: str | None) -> Audience:
         of = None if scope is None else check.scope("scope", scope)
-        return Audience(self._measured.audience(of, list(cell)))
+        return Audience._found(self._measured.audience(of, list(cell)))
 
 
 def value_text(name: str, value: object) -> str | None:

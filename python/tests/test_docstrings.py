@@ -10,6 +10,7 @@ from pathlib import Path
 
 import aipl
 import pyarrow as pa
+import pyarrow.parquet  # examples read files with it
 import pytest
 
 MODULES = [f"aipl.{module.name}" for module in pkgutil.iter_modules(aipl.__path__) if module.name != "_core"]
@@ -30,9 +31,49 @@ def example_globals(folder: Path) -> dict[str, object]:
     schema = aipl.EventSchema(consumer="user", brand="brand", behavior="action", time="day")
     model = aipl.StageModel.preset("databank")
     events = aipl.from_arrow(table, schema, tz="Asia/Shanghai")
-    return {
+    given = {
         "aipl": aipl, "json": json, "pyarrow": pa, "table": table, "schema": schema, "model": model, "events": events, "folder": folder,
     }  # fmt: skip
+    return {**given, **money_examples(table)}
+
+
+def money_examples(table: pa.Table) -> dict[str, object]:
+    """The same purchases with amounts, channels and categories; a club of members; coupons."""
+    columns = {"consumer": "user", "brand": "brand", "behavior": "action", "time": "day"}
+    amounts = pa.array([None, None, 30.0, 20.0, 50.0, 50.0])
+    labels = {"channel": ["app", "app", "app", "store", "app", "app"], "category": ["tea", "tea", "tea", "coffee", "tea", "tea"]}
+    tagged = table.append_column("amount", amounts)
+    for name, values in labels.items():
+        tagged = tagged.append_column(name, pa.array(values))
+
+    def log(rows: list[tuple[object, ...]], names: list[str], **more: object) -> aipl.Events:
+        data = dict(zip(names, zip(*rows, strict=True), strict=True))
+        days = pa.array(data.pop("day")).cast(pa.date32())
+        full = pa.table({**data, "brand": ["acme"] * len(rows), "day": days})
+        return aipl.from_arrow(full, aipl.EventSchema(**columns, **more), tz="Asia/Shanghai")
+
+    clubs = [
+        ("u1", "member_join", "2024-05-01", None),
+        ("u2", "member_join", "2024-06-05", None),
+        ("u1", "purchase", "2024-06-10", 30.0),
+        ("u3", "purchase", "2024-06-11", 10.0),
+    ]
+    coupons = [
+        ("u1", "coupon_issue", "2024-06-01", None, None, "c1"),
+        ("u1", "coupon_issue", "2024-06-01", None, None, "c2"),
+        ("u2", "coupon_issue", "2024-06-01", None, None, "c1"),
+        ("u1", "coupon_use", "2024-06-02", None, "o1", "c1"),
+        ("u1", "purchase", "2024-06-02", 30.0, "o1", None),
+    ]
+    more = {"attributes": {"coupon": "coupon"}, "own_behaviors": ["coupon_issue", "coupon_use"]}
+    return {
+        "spending": aipl.from_arrow(tagged, aipl.EventSchema(**columns, amount="amount"), tz="Asia/Shanghai"),
+        "tagged": aipl.from_arrow(
+            tagged, aipl.EventSchema(**columns, amount="amount", channel="channel", category="category"), tz="Asia/Shanghai"
+        ),
+        "clubs": log(clubs, ["user", "action", "day", "amount"], amount="amount"),
+        "coupons": log(coupons, ["user", "action", "day", "amount", "order", "coupon"], amount="amount", order_id="order", **more),
+    }
 
 
 @pytest.mark.parametrize("name", ["aipl", *MODULES])

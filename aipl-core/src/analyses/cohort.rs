@@ -107,6 +107,36 @@ impl<'a> Prepared<'a> {
 ///
 /// # Errors
 /// No days; a model that does not fit; more than 20 million cells; what the source refuses.
+///
+/// # Example
+/// ```
+/// # use std::sync::Arc;
+/// # use aipl_core::analyses::*;
+/// # use aipl_core::{base::Day, base::statistics::Split, event::EventSchema, model::StageModel, source::Events};
+/// # use aipl_core::timeline::{Runtime, ScopeValue};
+/// # use arrow::array::{AsArray, Float64Array, RecordBatch, StringArray};
+/// # use arrow::datatypes::{Float64Type, Int64Type};
+/// # let text = |values: [&'static str; 4]| Arc::new(StringArray::from(values.to_vec())) as _;
+/// # let batch = RecordBatch::try_from_iter([
+/// #     ("user", text(["u1", "u1", "u2", "u3"])),
+/// #     ("brand", text(["b"; 4])),
+/// #     ("action", text(["purchase", "purchase", "purchase", "view"])),
+/// #     ("at", text(["2024-05-01", "2024-06-01", "2024-06-28", "2024-06-29"])),
+/// #     ("paid", Arc::new(Float64Array::from(vec![Some(50.0), Some(50.0), Some(30.0), None])) as _),
+/// #     ("kind", text(["tea", "tea", "coffee", "tea"])),
+/// # ])?;
+/// # let schema = EventSchema::new("user", "brand", "action", "at").with_field("amount", "paid").with_field("category", "kind");
+/// # let events = Events::from_batches(batch.schema(), vec![batch], schema, "Asia/Shanghai")?;
+/// # let (model, brand, runtime) = (StageModel::preset("databank")?, ScopeValue::of("b"), Runtime::default());
+/// # let june: (Day, Day) = ("2024-06-01".parse()?, "2024-06-30".parse()?);
+/// // u1 buys for 50 on May 1 and June 1, u2 for 30 on June 28; u3 views on June 29.
+/// let reached = snapshot(&events, &model, "2024-05-31".parse()?, &SnapshotParams::default(), &runtime)?.audience(&brand, "P")?;
+/// let track = cohort_track(&events, &model, &reached, &[june.0, june.1], None, &runtime)?;
+/// assert_eq!(track.summary["bought"].as_primitive::<Int64Type>().values(), &[1, 1]);
+/// let loyal = cohort_people(&events, &model, &reached, &[june.0, june.1], (&brand, "L", june.1), &runtime)?;
+/// assert_eq!(loyal.ids()?, ["u1".into()]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn cohort_track(
     source: &dyn Timelines,
     model: &StageModel,
@@ -180,7 +210,7 @@ pub fn cohort_track(
     let by_stage = table([
         ("day", of_days(cells_of().map(|(day, ..)| date(day)).collect())),
         ("scope", places(cells_of().map(|(_, scope, _)| scope).collect())),
-        ("stage", label_array(model, cells_of().map(label))),
+        ("stage", label_array(model, cells_of().map(label).collect::<Vec<_>>().into_iter())),
         ("consumers", counts(cells_of().map(consumers))),
         ("share", shares(cells_of().map(|cell| (consumers(cell), size)))),
     ])?;

@@ -94,6 +94,35 @@ impl Grouping for Prepared<'_> {
 ///
 /// # Errors
 /// A reversed range; a look-back of no day; what the source refuses.
+///
+/// # Example
+/// ```
+/// # use std::sync::Arc;
+/// # use aipl_core::analyses::*;
+/// # use aipl_core::{base::Day, base::statistics::Split, event::EventSchema, model::StageModel, source::Events};
+/// # use aipl_core::timeline::{Runtime, ScopeValue};
+/// # use arrow::array::{AsArray, Float64Array, RecordBatch, StringArray};
+/// # use arrow::datatypes::{Float64Type, Int64Type};
+/// # let text = |values: [&'static str; 4]| Arc::new(StringArray::from(values.to_vec())) as _;
+/// # let batch = RecordBatch::try_from_iter([
+/// #     ("user", text(["u1", "u1", "u2", "u3"])),
+/// #     ("brand", text(["b"; 4])),
+/// #     ("action", text(["purchase", "purchase", "purchase", "view"])),
+/// #     ("at", text(["2024-05-01", "2024-06-01", "2024-06-28", "2024-06-29"])),
+/// #     ("paid", Arc::new(Float64Array::from(vec![Some(50.0), Some(50.0), Some(30.0), None])) as _),
+/// #     ("kind", text(["tea", "tea", "coffee", "tea"])),
+/// # ])?;
+/// # let schema = EventSchema::new("user", "brand", "action", "at").with_field("amount", "paid").with_field("category", "kind");
+/// # let events = Events::from_batches(batch.schema(), vec![batch], schema, "Asia/Shanghai")?;
+/// # let (model, brand, runtime) = (StageModel::preset("databank")?, ScopeValue::of("b"), Runtime::default());
+/// # let june: (Day, Day) = ("2024-06-01".parse()?, "2024-06-30".parse()?);
+/// // u1 buys for 50 on May 1 and June 1, u2 for 30 on June 28; u3 views on June 29.
+/// let answer = new_vs_existing(&events, june, &CustomerParams::default(), &runtime)?;
+/// assert_eq!(answer.table["gmv"].as_primitive::<Float64Type>().values(), &[30.0, 50.0]);
+/// let new = customers(&events, june, &CustomerParams::default(), (&brand, "new"), &runtime)?;
+/// assert_eq!(new.ids()?, ["u2".into()]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn new_vs_existing(
     source: &dyn Timelines,
     days: (Day, Day),
