@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use roaring::RoaringBitmap;
 use serde_json::{Map, Value, json};
 
-use crate::analyses::outcome::{IdentityCounts, Report};
+use crate::analyses::outcome::{Answer, IdentityCounts, Report};
 use crate::audience::{Audience, AudienceError};
 use crate::base::id::{BUCKETS, MAX_LOCAL};
 use crate::base::suggest::hint;
@@ -17,7 +18,7 @@ use crate::model::{ModelError, Program, ScopeKind, StageModel, compile};
 use crate::stage::Trade;
 use crate::timeline::scan::ScanError;
 use crate::timeline::scopes::{ScopeValue, scope_hint};
-use crate::timeline::{Bucket, KeptStages, Question, Runtime, Timelines, Universe};
+use crate::timeline::{Bucket, KeptStages, Question, Runtime, Timelines, Universe, Visited};
 
 /// Refusals of analyses.
 #[derive(Debug, thiserror::Error)]
@@ -248,6 +249,23 @@ impl<'a> Asked<'a> {
             recipe.extend(fixed);
         }
         Value::Object(recipe)
+    }
+
+    /// A table with its account and recipe; what its figures count is the unit.
+    pub fn answer(
+        &self,
+        table: RecordBatch,
+        (function, unit): (&str, &str),
+        parameters: &[(&str, Value)],
+        about: Visited,
+        notes: Vec<String>,
+        runtime: &Runtime<'_>,
+    ) -> Answer {
+        Answer {
+            table,
+            recipe: self.recipe(function, unit, parameters),
+            report: self.report(about.tally, about.elapsed, Some(&about.universe), notes, runtime),
+        }
     }
 
     /// Named scopes of which an answer has nothing to say, in words.

@@ -294,17 +294,14 @@ pub fn benefits(source: &dyn Timelines, days: (Day, Day), params: &BenefitParams
             json!("groups as of the day before the period are ours; nothing here says what coupons caused"),
         ),
     ];
-    Ok(Answer {
-        table: columns(&prepared, params, &about.scopes, &funnels)?,
-        recipe: prepared.asked.recipe(
-            "benefits",
-            "events, distinct consumers and distinct coupons; rates of one",
-            &parameters,
-        ),
-        report: prepared
-            .asked
-            .report(about.tally, about.elapsed, Some(&about.universe), Vec::new(), runtime),
-    })
+    Ok(prepared.asked.answer(
+        columns(&prepared, params, &about.scopes, &funnels)?,
+        ("benefits", "events, distinct consumers and distinct coupons; rates of one"),
+        &parameters,
+        about,
+        Vec::new(),
+        runtime,
+    ))
 }
 
 fn group_name(by: &BenefitGroups) -> Option<&'static str> {

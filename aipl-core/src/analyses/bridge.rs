@@ -136,13 +136,14 @@ pub fn aac_bridge(
         ("active_days", json!(params.active_days)),
         ("convention", json!("365 days for a brand, and the classes, are ours")),
     ];
-    Ok(Answer {
-        table: table(std::iter::once(("scope", scopes)).chain(classes))?,
-        recipe: prepared.asked.recipe("aac_bridge", "distinct consumers", &parameters),
-        report: prepared
-            .asked
-            .report(about.tally, about.elapsed, Some(&about.universe), Vec::new(), runtime),
-    })
+    Ok(prepared.asked.answer(
+        table(std::iter::once(("scope", scopes)).chain(classes))?,
+        ("aac_bridge", "distinct consumers"),
+        &parameters,
+        about,
+        Vec::new(),
+        runtime,
+    ))
 }
 
 /// The consumers of a class of [`aac_bridge`].

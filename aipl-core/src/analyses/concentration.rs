@@ -174,15 +174,17 @@ pub fn concentration(
         ("step", json!(params.step.code())),
         ("audience", json!(audience.made())),
     ];
-    Ok(Answer {
-        table: table(columns)?,
-        recipe: asked.recipe(
+    Ok(asked.answer(
+        table(columns)?,
+        (
             "concentration",
             "percent of the distinct consumers in the stage at the close of the day",
-            &parameters,
         ),
-        report: asked.report(about.tally, about.elapsed, Some(&about.universe), Vec::new(), runtime),
-    })
+        &parameters,
+        about,
+        Vec::new(),
+        runtime,
+    ))
 }
 
 /// The consumers of the audience who are in a stage (by code or name, or `active`) of a scope at the close of a day.

@@ -254,13 +254,9 @@ pub fn crosstab(source: &dyn Timelines, params: &CrosstabParams, runtime: &Runti
         ("convention", json!("ours; the platform's formula is not public")),
     ];
     let unit = "people: distinct buyers; orders: distinct orders; gmv in units of the amount column";
-    Ok(Answer {
-        table: table(columns)?,
-        recipe: prepared.asked.recipe("crosstab", unit, &parameters),
-        report: prepared
-            .asked
-            .report(about.tally, about.elapsed, Some(&about.universe), Vec::new(), runtime),
-    })
+    Ok(prepared
+        .asked
+        .answer(table(columns)?, ("crosstab", unit), &parameters, about, Vec::new(), runtime))
 }
 
 /// The buyers of a cell; `None` stands for no value.

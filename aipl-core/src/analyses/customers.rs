@@ -184,15 +184,14 @@ pub fn new_vs_existing(
         ("lookback", json!(params.lookback)),
         ("convention", json!("the look-back and its rule are ours")),
     ];
-    Ok(Answer {
-        table: table(columns)?,
-        recipe: prepared
-            .asked
-            .recipe("new_vs_existing", "distinct buyers and orders of the period", &parameters),
-        report: prepared
-            .asked
-            .report(about.tally, about.elapsed, Some(&about.universe), money_notes(has_money), runtime),
-    })
+    Ok(prepared.asked.answer(
+        table(columns)?,
+        ("new_vs_existing", "distinct buyers and orders of the period"),
+        &parameters,
+        about,
+        money_notes(has_money),
+        runtime,
+    ))
 }
 
 /// The new or existing buyers of a brand.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::analyses::asked::{AnalysisError, Asked, find_scope};
 use crate::analyses::dimensions::Dimensions;
 use crate::analyses::labels::{counts, scope_array, stage_array};
+use crate::analyses::market;
 use crate::analyses::outcome::{Answer, Report};
 use crate::analyses::totals::{amount, check_days, figures, table, total};
 use crate::base::statistics::{Split, ratio, split, wilson};
@@ -233,7 +234,15 @@ pub fn consumer_equity(
     let mut prepared = Prepared::new(source, model, as_of, params)?;
     let market = if params.category_spend {
         let category = Dimensions::new(&mut prepared.asked, "spend", &["category".to_owned()], None)?;
-        Some(market::read(&prepared, category, runtime)?)
+        let window = as_of.number() - prepared.horizon + 1..=as_of.number();
+        let question = prepared.asked.question(prepared.first(), as_of);
+        Some(market::read(
+            &prepared.asked,
+            &question,
+            (prepared.trade, category),
+            &window,
+            runtime,
+        )?)
     } else {
         None
     };
@@ -293,7 +302,7 @@ fn find(prepared: &Prepared<'_>, market: Option<&market::Market>, runtime: &Runt
         };
         match market {
             None => bucket.timelines.for_each_history(|history| visit(&history, None)),
-            Some(market) => market.each_consumer(prepared, bucket, |history, spending| visit(history, Some(spending))),
+            Some(market) => market.each_consumer(bucket, |history, spending| visit(history, Some(spending))),
         }
     };
     let merge = |all: &mut Found, more: Found| {
@@ -509,97 +518,5 @@ impl ConsumerEquity {
             },
             recipe: json!({"function": "consumer_equity.compare", "before": before.recipe, "after": self.recipe, "method": method}),
         })
-    }
-}
-
-mod market {
-    //! What consumers spend in the categories of a brand, and the brand's share of these.
-
-    use std::collections::{BTreeSet, HashMap};
-    use std::ops::RangeInclusive;
-
-    use super::Prepared;
-    use crate::analyses::asked::AnalysisError;
-    use crate::analyses::dimensions::Dimensions;
-    use crate::analyses::totals::{amount, total};
-    use crate::base::statistics::ratio;
-    use crate::stage::OrderReader;
-    use crate::timeline::{Bucket, History, Runtime};
-
-    /// The categories of each brand by its purchases in the horizon before the day, and its share of their GMV.
-    pub struct Market {
-        category: Dimensions,
-        categories: Vec<BTreeSet<u64>>,
-        shares: Vec<f64>,
-    }
-
-    /// A consumer's purchases and refunds with all brands: day, category, amount.
-    pub type Spending = Vec<(i32, u64, i128)>;
-
-    pub fn read(prepared: &Prepared<'_>, category: Dimensions, runtime: &Runtime<'_>) -> Result<Market, AnalysisError> {
-        type Sold = HashMap<(u32, u64), i128>;
-        let window = prepared.as_of.number() - prepared.horizon + 1..=prepared.as_of.number();
-        let each = |bucket: &Bucket<'_>, sold: &mut Sold| {
-            let (mut reader, values) = (OrderReader::new(prepared.trade, bucket), category.reader(bucket));
-            bucket.timelines.for_each_history(|history| {
-                for line in reader.lines(&history).iter().filter(|line| window.contains(&line.day)) {
-                    *sold.entry((history.scope, values.value(&history, line.row, 0))).or_default() += line.amount;
-                }
-            });
-        };
-        let merge = |all: &mut Sold, more: Sold| more.into_iter().for_each(|(key, sum)| *all.entry(key).or_default() += sum);
-        let question = prepared.asked.question(prepared.first(), prepared.as_of);
-        let (sold, about) = total(&prepared.asked, &question, runtime, each, merge)?;
-        let mut whole: HashMap<u64, i128> = HashMap::new();
-        let mut categories = vec![BTreeSet::new(); about.scopes.len()];
-        for ((scope, category), sum) in sold.iter().filter(|((_, category), _)| *category > 0) {
-            *whole.entry(*category).or_default() += sum;
-            categories[*scope as usize].insert(*category);
-        }
-        let share = |(scope, own): (usize, &BTreeSet<u64>)| {
-            let sum = |of: &dyn Fn(&u64) -> i128| amount(own.iter().map(of).sum());
-            let sold = sum(&|category| sold.get(&(scope as u32, *category)).copied().unwrap_or(0));
-            ratio(sold, sum(&|category| whole.get(category).copied().unwrap_or(0))).unwrap_or(0.0)
-        };
-        let shares = categories.iter().enumerate().map(share).collect();
-        Ok(Market {
-            category,
-            categories,
-            shares,
-        })
-    }
-
-    impl Market {
-        /// A brand's share of its categories' GMV.
-        pub fn share(&self, scope: u32) -> f64 {
-            self.shares.get(scope as usize).copied().unwrap_or(0.0)
-        }
-
-        /// What a consumer spent in the categories of a brand.
-        pub fn spent(&self, spending: &Spending, scope: u32, window: &RangeInclusive<i32>) -> i128 {
-            let own = &self.categories[scope as usize];
-            let counts = |(day, category, _): &&(i32, u64, i128)| window.contains(day) && own.contains(category);
-            spending.iter().filter(counts).map(|(.., amount)| amount).sum()
-        }
-
-        /// Calls `visit` with every history, and what its consumer spent with all brands.
-        pub fn each_consumer(&self, prepared: &Prepared<'_>, bucket: &Bucket<'_>, mut visit: impl FnMut(&History<'_>, &Spending)) {
-            let (mut reader, values) = (OrderReader::new(prepared.trade, bucket), self.category.reader(bucket));
-            let (mut histories, mut spending): (Vec<History<'_>>, Spending) = (Vec::new(), Vec::new());
-            let mut finish = |histories: &mut Vec<History<'_>>, spending: &mut Spending| {
-                histories.iter().for_each(|history| visit(history, spending));
-                histories.clear();
-                spending.clear();
-            };
-            bucket.timelines.for_each_history(|history| {
-                if histories.first().is_some_and(|first| first.consumer != history.consumer) {
-                    finish(&mut histories, &mut spending);
-                }
-                let lines = reader.lines(&history).iter();
-                spending.extend(lines.map(|line| (line.day, values.value(&history, line.row, 0), line.amount)));
-                histories.push(history);
-            });
-            finish(&mut histories, &mut spending);
-        }
     }
 }

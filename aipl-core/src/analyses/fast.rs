@@ -230,15 +230,14 @@ pub fn fast(
             json!("the denominator of the advancing rate, percentiles and indices are ours; the platform's index algorithm is not public"),
         ),
     ];
-    Ok(Answer {
-        table: columns(&prepared.asked, &about.scopes, &found, &shown, &panel)?,
-        recipe: prepared
-            .asked
-            .recipe("fast", "distinct consumers; rates are shares of one", &parameters),
-        report: prepared
-            .asked
-            .report(about.tally, about.elapsed, Some(&about.universe), notes, runtime),
-    })
+    Ok(prepared.asked.answer(
+        columns(&prepared.asked, &about.scopes, &found, &shown, &panel)?,
+        ("fast", "distinct consumers; rates are shares of one"),
+        &parameters,
+        about,
+        notes,
+        runtime,
+    ))
 }
 
 fn check_panel(params: &FastParams) -> Result<(), AnalysisError> {

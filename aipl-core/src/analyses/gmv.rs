@@ -262,13 +262,14 @@ pub fn gmv_aac(source: &dyn Timelines, start: Day, end: Day, params: &GmvParams,
         ),
     ];
     let unit = "gmv in units of the amount column; distinct orders and buyers of the step; aac: distinct consumers with an order in the last active_days days";
-    Ok(Answer {
-        table: table(columns)?,
-        recipe: prepared.asked.recipe("gmv_aac", unit, &parameters),
-        report: prepared
-            .asked
-            .report(about.tally, about.elapsed, Some(&about.universe), money_notes(has_money), runtime),
-    })
+    Ok(prepared.asked.answer(
+        table(columns)?,
+        ("gmv_aac", unit),
+        &parameters,
+        about,
+        money_notes(has_money),
+        runtime,
+    ))
 }
 
 /// The consumers behind a cell of [`gmv_aac`]: of a brand, in the step that ends on a day.

@@ -251,15 +251,14 @@ pub fn membership(
             json!("the join rate and the comparison of members with others are ours"),
         ),
     ];
-    Ok(Answer {
-        table: columns(&prepared.asked, &about.scopes, &all, has_money)?,
-        recipe: prepared
-            .asked
-            .recipe("membership", "distinct consumers and orders; shares of one", &parameters),
-        report: prepared
-            .asked
-            .report(about.tally, about.elapsed, Some(&about.universe), notes, runtime),
-    })
+    Ok(prepared.asked.answer(
+        columns(&prepared.asked, &about.scopes, &all, has_money)?,
+        ("membership", "distinct consumers and orders; shares of one"),
+        &parameters,
+        about,
+        notes,
+        runtime,
+    ))
 }
 
 fn columns(asked: &Asked<'_>, scopes: &[ScopeValue], all: &[Counted], has_money: bool) -> Result<arrow::array::RecordBatch, AnalysisError> {

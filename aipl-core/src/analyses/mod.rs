@@ -18,6 +18,7 @@ pub mod gmv;
 pub mod grow;
 pub mod history;
 pub mod labels;
+mod market;
 pub mod membership;
 pub mod opportunity;
 pub mod outcome;

@@ -137,11 +137,14 @@ pub fn grow_opportunity(
         ("benchmark", named),
         ("convention", json!("ours: one factor at the benchmark, the others as they are")),
     ];
-    Ok(Answer {
-        table: table(columns)?,
-        recipe: asked.recipe("grow_opportunity", "money in units of the amount column", &parameters),
-        report: asked.report(about.tally, about.elapsed, Some(&about.universe), Vec::new(), runtime),
-    })
+    Ok(asked.answer(
+        table(columns)?,
+        ("grow_opportunity", "money in units of the amount column"),
+        &parameters,
+        about,
+        Vec::new(),
+        runtime,
+    ))
 }
 
 fn benchmarks(benchmark: &Benchmark, panel: &[[f64; 3]]) -> [Option<f64>; 3] {

@@ -250,17 +250,14 @@ pub fn penetration(
         ("reference", json!(params.reference.as_ref().map(Audience::made))),
         ("convention", json!("standard measures; the windows are the caller's")),
     ];
-    Ok(Answer {
-        table: table(columns)?,
-        recipe: prepared.asked.recipe(
-            "penetration",
-            "distinct buyers and orders of the period; shares of one",
-            &parameters,
-        ),
-        report: prepared
-            .asked
-            .report(about.tally, about.elapsed, Some(&about.universe), notes, runtime),
-    })
+    Ok(prepared.asked.answer(
+        table(columns)?,
+        ("penetration", "distinct buyers and orders of the period; shares of one"),
+        &parameters,
+        about,
+        notes,
+        runtime,
+    ))
 }
 
 /// The buyers of a category (`category`), or of a brand in it (`brand`).

@@ -281,21 +281,14 @@ pub fn profile(
         ("behaviors", json!(params.behaviors)),
         ("convention", json!("TGI as published; interval of independent samples")),
     ];
-    Ok(Answer {
-        table: table(columns)?,
-        recipe: prepared.asked.recipe(
-            "profile",
-            "distinct consumers; shares of one; tgi 100 is as in the base",
-            &parameters,
-        ),
-        report: prepared.asked.report(
-            about.tally,
-            about.elapsed,
-            Some(&about.universe),
-            (left > 0).then(note).into_iter().collect(),
-            runtime,
-        ),
-    })
+    Ok(prepared.asked.answer(
+        table(columns)?,
+        ("profile", "distinct consumers; shares of one; tgi 100 is as in the base"),
+        &parameters,
+        about,
+        (left > 0).then(note).into_iter().collect(),
+        runtime,
+    ))
 }
 
 /// The consumers of the audience with a value of a tag; `None` stands for no value.

@@ -268,15 +268,14 @@ pub fn retention(
         ("kind", json!(if params.on_or_after { "on_or_after" } else { "exact" })),
         ("behaviors", json!(params.behaviors)),
     ];
-    Ok(Answer {
-        table: table(columns)?,
-        recipe: prepared
-            .asked
-            .recipe("retention", "distinct consumers; rates of the cohort", &parameters),
-        report: prepared
-            .asked
-            .report(about.tally, about.elapsed, Some(&about.universe), Vec::new(), runtime),
-    })
+    Ok(prepared.asked.answer(
+        table(columns)?,
+        ("retention", "distinct consumers; rates of the cohort"),
+        &parameters,
+        about,
+        Vec::new(),
+        runtime,
+    ))
 }
 
 /// The consumers of a cohort (by the first day of its unit) of a brand: all, or those who came back in a period.
