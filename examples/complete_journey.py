@@ -12,6 +12,8 @@ coupon_redemptions     sample_claim   a redeemed coupon x manufacturer it is for
 campaigns              impression     household x manufacturer x week while the campaign of its coupons runs
 promotions             impression     household x manufacturer x week, at the first visit of that week to a store that
                                       shows the manufacturer at its front, on a front end cap or on its mailer's cover
+campaigns              coupon_issue   household x coupon of its campaign x manufacturer it is for, on the campaign's first
+                                      day; an own behavior, in a file of its own (`write_issues`)
 =====================  =============  ==================================================================================
 
 The consumer is the household, the brand is the manufacturer. What the readings rest on:
@@ -19,7 +21,10 @@ The consumer is the household, the brand is the manufacturer. What the readings 
 * A redemption is the household taking up an offer on its own initiative. Of the standard behaviors that is `sample_claim`
   (active contact, stage I): the panel has no record of a coupon being clipped before the till.
 * "Type A" campaigns mail each household a personal choice from a pool of coupons, and the panel does not say which; only
-  types B and C mail the same coupons to everyone, so only these are read as exposures.
+  types B and C mail the same coupons to everyone, so only these are read as exposures. As issues all three are written: of
+  type A the whole pool, which is more coupons than the household got.
+* The panel does not say in which basket a coupon was redeemed. It is taken to be the household's basket of that day that
+  has a product of the coupon and manufacturer; where there is none, the event has no basket.
 * A coupon for products of more than `MAX_BRANDS_PER_COUPON` manufacturers is the store's offer and not a brand's.
 * Of the promotions only the placements a visitor can hardly miss are read as seen.
 * Basket times are UTC instants; the panel's weeks begin on Monday 00:00 of New York, so that is the panel's time zone.
@@ -54,6 +59,11 @@ EVENTS = pa.schema(
         pa.field("time", TIME),
         pa.field("basket_id", pa.int64()),
         pa.field("amount", pa.float64()),
+        pa.field("product_id", pa.int64()),
+        pa.field("product_category", pa.string()),
+        pa.field("store_id", pa.int64()),
+        pa.field("coupon_upc", pa.int64()),
+        pa.field("coupon_discount", pa.float64()),
     ]
 )
 
@@ -76,7 +86,7 @@ def write_events(path: Path) -> dict[str, int]:
     visits = _visits(baskets)
     seen = _promoted(products, pc.unique(visits["store_week"]))
     coupons = _coupons(products)
-    redemptions = _redemptions(coupons)
+    redemptions = _redemptions(coupons, baskets)
     campaigns = _campaign_weeks(coupons)
 
     written = {"transactions": 0, "coupon_redemptions": 0, "campaigns": 0, "promotions": 0}
@@ -95,6 +105,13 @@ def write_events(path: Path) -> dict[str, int]:
     return written
 
 
+def write_issues(path: Path) -> int:
+    """Writes the issued coupons to `path`, with the same columns, and returns their number. Some are of 2016."""
+    table = _as_events(_issues(_coupons(_products())))
+    pq.write_table(table.sort_by([("time", "ascending")]), path, compression="zstd")
+    return table.num_rows
+
+
 def week_start(week: int) -> dt.date:
     """The first day of a week of the panel."""
     return max(FIRST_MONDAY + dt.timedelta(weeks=week - 2), dt.date(2017, 1, 1))
@@ -110,13 +127,13 @@ def _read(name: str, columns: list[str]) -> pa.Table:
 
 
 def _products() -> pa.Table:
-    table = _read("products", ["product_id", "manufacturer_id"])
+    table = _read("products", ["product_id", "manufacturer_id", "product_category"])
     return table.set_column(1, "manufacturer_id", table["manufacturer_id"].cast(pa.string()))
 
 
 def _transactions(products: pa.Table) -> pa.Table:
-    columns = ["household_id", "store_id", "basket_id", "product_id", "sales_value", "week", "transaction_timestamp"]
-    table = _read("transactions", columns).rename_columns({"transaction_timestamp": "time", "sales_value": "amount"})
+    names = {"transaction_timestamp": "time", "sales_value": "amount", "coupon_disc": "coupon_discount"}
+    table = _read("transactions", ["household_id", "store_id", "basket_id", "product_id", "week", *names]).rename_columns(names)
     time = table["time"].cast(pa.timestamp("us")).cast(pa.int64()).cast(TIME)  # the same instant, now said to be UTC
     table = table.set_column(table.schema.get_field_index("time"), "time", time)
     # A product that is missing from `products` has no manufacturer: the event keeps a null brand, and aipl counts it as a
@@ -168,21 +185,44 @@ def _impressions(visits: pa.Table, seen: pa.Table) -> pa.Table:
 
 
 def _coupons(products: pa.Table) -> pa.Table:
-    """Campaign, coupon and manufacturer of every coupon that belongs to a brand."""
+    """Campaign, coupon, manufacturer and product of every coupon that belongs to a brand."""
+    products = products.select(["product_id", "manufacturer_id"])
     coupons = _read("coupons", ["coupon_upc", "product_id", "campaign_id"]).join(products, "product_id", join_type="inner")
-    coupons = _distinct(coupons.select(["campaign_id", "coupon_upc", "manufacturer_id"]))
-    brands = coupons.group_by(["campaign_id", "coupon_upc"]).aggregate([("manufacturer_id", "count")])
+    brands = _distinct(coupons.select(["campaign_id", "coupon_upc", "manufacturer_id"]))
+    brands = brands.group_by(["campaign_id", "coupon_upc"]).aggregate([("manufacturer_id", "count")])
     brands = brands.filter(pc.less_equal(brands["manufacturer_id_count"], MAX_BRANDS_PER_COUPON))
     return coupons.join(brands.select(["campaign_id", "coupon_upc"]), ["campaign_id", "coupon_upc"], join_type="inner")
 
 
-def _redemptions(coupons: pa.Table) -> pa.Table:
+def _redemptions(coupons: pa.Table, baskets: pa.Table) -> pa.Table:
     table = _read("coupon_redemptions", ["household_id", "coupon_upc", "campaign_id", "redemption_date"])
+    table = table.append_column("day", table["redemption_date"].cast(pa.date32())).drop_columns("redemption_date")
     table = table.join(coupons, ["campaign_id", "coupon_upc"], join_type="inner")
-    days = table["redemption_date"].cast(pa.date32()).to_pylist()
+    table = table.join(_basket_days(baskets, table), ["household_id", "product_id", "day"], join_type="left outer")
+    keys = ["household_id", "campaign_id", "coupon_upc", "manufacturer_id", "day"]
+    table = table.group_by(keys).aggregate([("basket_id", "min")]).rename_columns([*keys, "basket_id"])
+    days = table["day"].to_pylist()
     table = table.append_column("week", pa.array([week_of(day) for day in days], pa.int64()))
     table = table.append_column("time", pa.array([_midnight(day) for day in days], TIME))
-    return _with_behavior(table.select(["household_id", "manufacturer_id", "time", "week"]), "sample_claim")
+    return _with_behavior(table.drop_columns(["campaign_id", "day"]), "sample_claim")
+
+
+def _basket_days(baskets: pa.Table, redemptions: pa.Table) -> pa.Table:
+    """Household, product, day and first basket of what the households of the redemptions bought."""
+    rows = baskets.filter(pc.is_in(baskets["household_id"], pc.unique(redemptions["household_id"])))
+    day = pc.local_timestamp(rows["time"].cast(pa.timestamp("us", tz=TIME_ZONE))).cast(pa.date32())
+    keys = ["household_id", "product_id", "day"]
+    return rows.append_column("day", day).group_by(keys).aggregate([("basket_id", "min")]).rename_columns([*keys, "basket_id"])
+
+
+def _issues(coupons: pa.Table) -> pa.Table:
+    """One issue per household, coupon of its campaign and manufacturer the coupon is for."""
+    runs = _read("campaign_descriptions", ["campaign_id", "start_date"]).to_pylist()
+    starts = [{"campaign_id": run["campaign_id"], "time": _midnight(run["start_date"].date())} for run in runs]
+    rows = pa.Table.from_pylist(starts, pa.schema({"campaign_id": pa.int64(), "time": TIME}))
+    rows = rows.join(_distinct(coupons.drop_columns("product_id")), "campaign_id", join_type="inner")
+    rows = rows.join(_read("campaigns", ["campaign_id", "household_id"]), "campaign_id", join_type="inner")
+    return _with_behavior(rows, "coupon_issue")
 
 
 def _campaign_weeks(coupons: pa.Table) -> pa.Table:

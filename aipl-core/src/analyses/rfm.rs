@@ -291,18 +291,7 @@ impl Rfm {
     /// # Errors
     /// A table that Arrow cannot hold.
     pub fn table(&self) -> Result<Answer, AnalysisError> {
-        let mut rows: BTreeMap<u32, Vec<&Buyer>> = BTreeMap::new();
-        for (bucket, buyers) in self.buyers.iter().enumerate() {
-            for buyer in buyers {
-                rows.entry(ConsumerIdx::new(bucket, buyer.local).0).or_default().push(buyer);
-            }
-        }
-        let ordered: Vec<(ConsumerIdx, &Buyer)> = self
-            .universe
-            .order(rows.keys().copied().collect())
-            .into_iter()
-            .flat_map(|idx| rows[&idx].iter().map(move |buyer| (ConsumerIdx(idx), *buyer)))
-            .collect();
+        let ordered = self.ordered();
         let consumers: ArrayRef = match self.universe.id_kind() {
             IdKind::Int64 => Arc::new(Int64Array::from_iter_values(ordered.iter().map(|(idx, _)| self.universe.int(*idx)))),
             IdKind::Text => Arc::new(StringArray::from_iter_values(
@@ -357,6 +346,25 @@ impl Rfm {
             ("frequency", mean(2, 1.0)),
             ("monetary", mean(3, money)),
         ])?)
+    }
+
+    /// The buyers in order of consumer and scope.
+    fn ordered(&self) -> Vec<(ConsumerIdx, &Buyer)> {
+        let of_bucket = |(bucket, buyers): (usize, &'_ Vec<Buyer>)| {
+            let idx = move |buyer: &Buyer| ConsumerIdx::new(bucket, buyer.local);
+            buyers.iter().map(|buyer| idx(buyer).0).collect::<Vec<u32>>()
+        };
+        let mut consumers: Vec<u32> = self.buyers.iter().enumerate().flat_map(of_bucket).collect();
+        consumers.dedup();
+        let own = |idx: u32| {
+            let (buyers, local) = (&self.buyers[ConsumerIdx(idx).bucket()], ConsumerIdx(idx).local());
+            let start = buyers.partition_point(|buyer| buyer.local < local);
+            buyers[start..]
+                .iter()
+                .take_while(move |buyer| buyer.local == local)
+                .map(move |buyer| (ConsumerIdx(idx), buyer))
+        };
+        self.universe.order(consumers).into_iter().flat_map(own).collect()
     }
 
     fn answer(&self, table: arrow::array::RecordBatch) -> Result<Answer, AnalysisError> {

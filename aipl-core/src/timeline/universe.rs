@@ -378,7 +378,12 @@ impl Universe {
     #[must_use]
     pub fn order(&self, mut some: Vec<u32>) -> Vec<u32> {
         match self.id_kind {
-            IdKind::Int64 => some.sort_unstable_by_key(|&idx| self.int(ConsumerIdx(idx))),
+            IdKind::Int64 => {
+                // Beside their numbers identifiers are fetched once each, and not at every comparison.
+                let mut pairs: Vec<(i64, u32)> = some.into_iter().map(|idx| (self.int(ConsumerIdx(idx)), idx)).collect();
+                pairs.sort_unstable();
+                some = pairs.into_iter().map(|(_, idx)| idx).collect();
+            }
             IdKind::Text => some.sort_unstable_by(|&left, &right| self.text(ConsumerIdx(left)).cmp(self.text(ConsumerIdx(right)))),
         }
         some
