@@ -82,6 +82,9 @@ struct Parts {
 
 const LEVERS: [&str; 5] = ["penetration", "repurchase", "price", "extension", "new_products"];
 
+/// Takes a period, the key of a group, what was bought in it, and the GMV of new products.
+type Visit<'v> = &'v mut dyn FnMut(usize, &[u64], Trading, i128);
+
 struct Prepared<'a> {
     asked: Asked<'a>,
     trade: Trade,
@@ -135,13 +138,7 @@ impl<'a> Prepared<'a> {
     }
 
     /// What a history bought by period and group. The key of a group ends with 1 for new buyers and 2 for existing ones, or 0.
-    fn each_group(
-        &self,
-        reader: &mut OrderReader<'_>,
-        values: &Values<'_>,
-        history: &History<'_>,
-        visit: &mut dyn FnMut(usize, &[u64], Trading, i128),
-    ) {
+    fn each_group(&self, reader: &mut OrderReader<'_>, values: &Values<'_>, history: &History<'_>, visit: Visit<'_>) {
         let (orders, lines) = reader.both(history);
         let mut found: Vec<(usize, Vec<u64>, bool, usize)> = Vec::new();
         for (period, &bounds) in self.periods.iter().enumerate() {

@@ -54,6 +54,9 @@ struct Market {
     sold: HashMap<(u64, u32), Sold>,
 }
 
+/// What was sold, with its category and brand.
+type Row = ((u64, u32), Sold);
+
 /// In the place of a brand: all brands of the category.
 const WHOLE: u32 = u32::MAX;
 
@@ -183,7 +186,7 @@ pub fn penetration(
     };
     let category = params.category.as_deref();
     let number = prepared.category.number(&about.labels, 0, category).filter(|_| category.is_some());
-    let mut rows: Vec<((u64, u32), Sold)> = market.sold.iter().map(|(key, sold)| (*key, *sold)).collect();
+    let mut rows: Vec<Row> = market.sold.iter().map(|(key, sold)| (*key, *sold)).collect();
     rows.retain(|((of, brand), _)| {
         *brand != WHOLE
             && category.is_none_or(|_| number == Some(*of))
@@ -197,11 +200,11 @@ pub fn penetration(
             .map(|name| format!("category {name:?}: nothing was bought of it in the period")),
     );
     let reference = params.reference.as_ref().map_or(market.buyers, |audience| audience.len() as i64);
-    let whole = |row: &((u64, u32), Sold)| market.sold.get(&(row.0.0, WHOLE)).map(|sold| sold.own).unwrap_or_default();
+    let whole = |row: &Row| market.sold.get(&(row.0.0, WHOLE)).map(|sold| sold.own).unwrap_or_default();
     let has_money = prepared.trade.has_amounts();
-    let money = |of: &dyn Fn(&((u64, u32), Sold)) -> Option<f64>| figures(rows.iter().map(|row| of(row).filter(|_| has_money)));
+    let money = |of: &dyn Fn(&Row) -> Option<f64>| figures(rows.iter().map(|row| of(row).filter(|_| has_money)));
     let relative = |own: Option<f64>, whole: Option<f64>| ratio(own?, whole?);
-    let frequency = |row: &((u64, u32), Sold)| relative(row.1.own.frequency(), whole(row).frequency());
+    let frequency = |row: &Row| relative(row.1.own.frequency(), whole(row).frequency());
     let columns: [(&str, ArrayRef); 15] = [
         (
             "category",
