@@ -204,11 +204,20 @@ class ConsumerEquity(Measured):
         >>> row["change"] == row["consumers_part"] + row["conversion_part"] + row["value_part"]
         True
         """
-        model, as_of, *rest = self._asked
+        model, as_of, scopes, horizon, snapshots, every, category_spend = self._asked
         days = check.day("as_of0", as_of0), as_of if as_of1 is None else check.day("as_of1", as_of1)
         split = check.choice("method", method, ("lmdi", "shapley"))
         inner, report, recipe = _core.compare_equity(
-            self._source._inner, model, days, *rest, split, checked_progress(progress)
+            self._source._inner,
+            model,
+            days,
+            scopes,
+            horizon,
+            snapshots,
+            every,
+            category_spend,
+            split,
+            checked_progress(progress),
         )
         return Table(inner, account(report, warn=False), json.loads(recipe))
 
@@ -375,7 +384,7 @@ def grow(
     lookback : int
         For `customers`: days without an order before the first of the period that make a buyer new.
     launch : str, optional
-        A field with the launch date of the item: what was bought in `period1` of items launched after `period0` is `new_products`.
+        A field with the launch date of the item (text, `YYYY-MM-DD`; other values are not new, and the report says so): what was bought in `period1` of items launched after `period0` is `new_products`.
     attributes : Attributes, optional
         Tags of consumers for `by`.
 
@@ -384,7 +393,7 @@ def grow(
     Grow
         One row a scope and group: `scope`, the columns of `by` (string), `gmv_before`, `gmv_after`, `change`, and its parts, which add up to it: `penetration`
         (G), `repurchase` (R), `price` (O), `extension` and `new_products` (W); `buyers_before`, `buyers_after`, `orders_before`, `orders_after` (int64, new products left
-        out). Extension is the change of groups of a field or tag that had no order in one of the periods.
+        out). In order of scope, of the values of fields and tags, then of customers. Extension is the change of groups of a field or tag that had no order in one of the periods.
 
     Raises
     ------
@@ -597,7 +606,7 @@ def aac_bridge(
     Returns
     -------
     AacBridge
-        One row a brand with an order: `scope`, `start`, `new` (active at the end, their first order after `start`), `returned` (active at the end and not at the start,
+        One row a brand with a purchase or refund: `scope`, `start`, `new` (active at the end, their first order after `start`), `returned` (active at the end and not at the start,
         with an order before), `lapsed` (active at the start and not at the end), `end` (int64, distinct consumers).
 
     Notes

@@ -195,7 +195,7 @@ def crosstab(
     Crosstab
         `row`, `column` (string; null for none), the measure under its name (int64; float64 for `gmv`), `row_total`, `column_total`, `total` (people and orders are counted
         once in each), `share` (of the column's total), `tgi` (100 × share ÷ the row's share of the total), `people` (distinct buyers of the cell, where these are
-        not the measure), `small` (fewer than 30 of them). Every cell with a purchase, in order of values.
+        not the measure), `small` (fewer than 30 of them). Every cell with a purchase or refund, in order of values.
 
     Notes
     -----
@@ -322,8 +322,8 @@ class Rfm(Table):
         Returns
         -------
         Table
-            `scope`, `type`, `consumers` (int64), `share` (of the brand's buyers), `gmv`, `gmv_share`, and the means `recency` (days), `frequency`, `monetary`; the most valuable type
-            first, zeros included.
+            `scope`, `type`, `consumers` (int64), `share` (of the brand's buyers), `gmv`, `gmv_share`, and the means `recency` (days), `frequency`, `monetary`; by R, F and M, high
+            first (111, 110, 101, 100, 011, …), zeros included, where shares and means are null if there is nothing to divide by.
 
         Examples
         --------
@@ -394,7 +394,7 @@ def rfm(
     window : int
         Orders of so many days up to it.
     scheme : {"mean", "quintile"} or dict
-        `mean`: high is at least the mean of the brand's buyers (for recency, at most the mean of days). `quintile`: scores 1 to 5 by fifths of the brand's buyers (mid-rank),
+        `mean`: high (score 2, else 1) is at least the mean of the brand's buyers (for recency, at most the mean of days). `quintile`: scores 1 to 5 by fifths of the brand's buyers (mid-rank),
         high is at least the mean score. A dict of thresholds for `recency` (falling days), `frequency` and `monetary` (rising): a score is one more than the number
         of thresholds reached; with one threshold, who reaches it is high, with several, who has at least the mean score.
 

@@ -129,6 +129,8 @@ pub(crate) struct Asked<'a> {
     pub program: Program,
     /// Named scopes as values of the data's types, in order.
     pub named: Option<Vec<ScopeValue>>,
+    /// Whether figures are of orders.
+    orders: bool,
 }
 
 impl<'a> Asked<'a> {
@@ -140,6 +142,7 @@ impl<'a> Asked<'a> {
             model: Some(model),
             program,
             named,
+            orders: false,
         })
     }
 
@@ -152,6 +155,7 @@ impl<'a> Asked<'a> {
             model: None,
             program,
             named,
+            orders: false,
         })
     }
 
@@ -184,6 +188,7 @@ impl<'a> Asked<'a> {
 
     /// Lets purchases and refunds through, as [`Trade::watch`] says.
     pub fn watch_trade(&mut self, days: Option<u32>) -> Result<Trade, AnalysisError> {
+        self.orders = true;
         let schema = self.source.schema();
         Trade::watch(&mut self.program, schema, days).ok_or_else(full)
     }
@@ -239,6 +244,7 @@ impl<'a> Asked<'a> {
             "function": function,
             "scopes": named.map(|scopes| scopes.iter().map(ToString::to_string).collect::<Vec<_>>()),
             "model": self.model.map(StageModel::to_value),
+            "orders": self.orders.then_some("rows of one order_id are one order, refunds are taken off their order's day: ours"),
             "schema": self.source.schema().to_json(),
             "tz": self.source.zone().name(),
             "source": self.source.fingerprint(),
@@ -264,8 +270,19 @@ impl<'a> Asked<'a> {
         Answer {
             table,
             recipe: self.recipe(function, unit, parameters),
-            report: self.report(about.tally, about.elapsed, Some(&about.universe), notes, runtime),
+            report: self.report_of(about, notes, runtime),
         }
+    }
+
+    /// The account of a question, which says which named scopes it saw nothing of.
+    pub fn report_of(&self, about: Visited, mut notes: Vec<String>, runtime: &Runtime<'_>) -> Report {
+        notes.extend(
+            about
+                .unmet
+                .iter()
+                .map(|scope| format!("scope {:?}: nothing in the events that this question looks at", scope.to_string())),
+        );
+        self.report(about.tally, about.elapsed, Some(&about.universe), notes, runtime)
     }
 
     /// Named scopes of which an answer has nothing to say, in words.

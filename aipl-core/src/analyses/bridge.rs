@@ -85,7 +85,7 @@ impl Grouping for Prepared<'_> {
 /// # Shape and units
 /// `scope`, `start`, `new`, `returned`, `lapsed`, `end` (int64, distinct consumers). `start` and `end`: with an order in the last `active_days` days
 /// at the close of these days. `new`: active at the end, their first order after the start. `returned`: active at the end, not at the
-/// start, with an order before. `lapsed`: active at the start, not at the end. Every brand with an order by the end.
+/// start, with an order before. `lapsed`: active at the start, not at the end. Every brand with a purchase or refund by the end.
 ///
 /// # Errors
 /// A reversed range; what the source refuses; expired events, since all orders must be seen.
@@ -134,7 +134,7 @@ pub fn aac_bridge(
         ("start", json!(start.to_string())),
         ("end", json!(end.to_string())),
         ("active_days", json!(params.active_days)),
-        ("convention", json!("365 days for a brand, and the classes, are ours")),
+        ("convention", json!("AAC of a brand, over active_days, and the classes are ours")),
     ];
     Ok(prepared.asked.answer(
         table(std::iter::once(("scope", scopes)).chain(classes))?,

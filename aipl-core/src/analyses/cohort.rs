@@ -234,9 +234,7 @@ pub fn cohort_track(
             "distinct consumers of the audience; shares of the whole audience",
             &parameters,
         ),
-        report: prepared
-            .asked
-            .report(about.tally, about.elapsed, Some(&about.universe), Vec::new(), runtime),
+        report: prepared.asked.report_of(about, Vec::new(), runtime),
     })
 }
 

@@ -186,7 +186,10 @@ pub fn new_vs_existing(
     ];
     Ok(prepared.asked.answer(
         table(columns)?,
-        ("new_vs_existing", "distinct buyers and orders of the period"),
+        (
+            "new_vs_existing",
+            "distinct buyers and orders of the period; gmv in units of the amount column",
+        ),
         &parameters,
         about,
         money_notes(has_money),

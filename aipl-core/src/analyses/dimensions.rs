@@ -107,6 +107,15 @@ impl Dimensions {
     }
 }
 
+/// Refuses names that are given twice: a table has one column of a name.
+pub(crate) fn check_distinct(parameter: &'static str, names: &[String]) -> Result<(), AnalysisError> {
+    let repeated = names.iter().enumerate().find(|(place, name)| names[..*place].contains(name));
+    match repeated {
+        Some((_, name)) => Err(AnalysisError::parameter(parameter, format!("{name:?} is named twice"))),
+        None => Ok(()),
+    }
+}
+
 /// The choices of a refused name with the tags.
 fn with_tags(error: AnalysisError, parameter: &'static str, name: &str, attributes: Option<&Attributes>) -> AnalysisError {
     match (error, attributes) {

@@ -460,9 +460,7 @@ fn answer(
             "distinct consumers; money in units of the amount column",
             &parameters,
         ),
-        report: prepared
-            .asked
-            .report(about.tally, about.elapsed, Some(&about.universe), Vec::new(), runtime),
+        report: prepared.asked.report_of(about, Vec::new(), runtime),
         scopes,
         scope_type,
         factors,

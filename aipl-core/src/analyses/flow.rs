@@ -319,6 +319,7 @@ fn kept_moves(asked: &Asked<'_>, days: (Day, Day), params: &FlowParams) -> Resul
             universe,
             scopes,
             labels: Vec::new(),
+            unmet: Vec::new(),
             tally: Tally::default(),
             elapsed: started.elapsed(),
         },

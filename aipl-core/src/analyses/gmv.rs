@@ -256,10 +256,7 @@ pub fn gmv_aac(source: &dyn Timelines, start: Day, end: Day, params: &GmvParams,
         ("end", json!(end.to_string())),
         ("step", json!(params.step.code())),
         ("active_days", json!(params.active_days)),
-        (
-            "convention",
-            json!("AAC over 365 days for a brand, and refunds taken off their order's day, are ours"),
-        ),
+        ("convention", json!("AAC of a brand, over active_days, is ours")),
     ];
     let unit = "gmv in units of the amount column; distinct orders and buyers of the step; aac: distinct consumers with an order in the last active_days days";
     Ok(prepared.asked.answer(

@@ -10,7 +10,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use serde_json::{Value, json};
 
 use crate::analyses::asked::{AnalysisError, Asked, check_range};
-use crate::analyses::dimensions::Dimensions;
+use crate::analyses::dimensions::{DimensionReader, Dimensions, check_distinct};
 use crate::analyses::labels::{counts, scope_array};
 use crate::analyses::outcome::Report;
 use crate::analyses::totals::{Trading, amount, check_days, figures, people, table, total};
@@ -85,6 +85,18 @@ const LEVERS: [&str; 5] = ["penetration", "repurchase", "price", "extension", "n
 /// Takes a period, the key of a group, what was bought in it, and the GMV of new products.
 type Visit<'v> = &'v mut dyn FnMut(usize, &[u64], Trading, i128);
 
+/// The choices of a refused name with the one that is no field.
+fn with_customers(error: AnalysisError) -> AnalysisError {
+    match error {
+        AnalysisError::Parameter { parameter, problem } => AnalysisError::parameter(parameter, format!("{problem}; or {CUSTOMERS:?}")),
+        other => other,
+    }
+}
+
+fn check_period(name: &'static str, start: Day, end: Day) -> Result<(), AnalysisError> {
+    check_range(start, end).map_err(|_| AnalysisError::parameter(name, format!("ends on {end}, before it begins on {start}")))
+}
+
 struct Prepared<'a> {
     asked: Asked<'a>,
     trade: Trade,
@@ -100,8 +112,9 @@ struct Prepared<'a> {
 impl<'a> Prepared<'a> {
     fn new(source: &'a dyn Timelines, periods: Periods, params: &GrowParams) -> Result<Self, AnalysisError> {
         let ((first, end0), (start1, last)) = periods;
-        check_range(first, end0)?;
-        check_range(start1, last)?;
+        check_period("period0", first, end0)?;
+        check_period("period1", start1, last)?;
+        check_distinct("by", &params.by)?;
         if start1 <= end0 {
             return Err(AnalysisError::parameter(
                 "period1",
@@ -111,7 +124,7 @@ impl<'a> Prepared<'a> {
         let lookback = check_days("lookback", params.lookback.unwrap_or(365))?;
         let mut asked = Asked::of_events(source, params.scopes.as_deref())?;
         let customers = params.by.iter().position(|name| name == CUSTOMERS);
-        let trade = asked.watch_trade(Some(if customers.is_some() { lookback as u32 + 1 } else { 1 }))?;
+        let trade = asked.watch_trade(Some(lookback as u32 + 1))?;
         if !trade.has_amounts() {
             return Err(AnalysisError::parameter(
                 "source",
@@ -119,7 +132,7 @@ impl<'a> Prepared<'a> {
             ));
         }
         let names: Vec<String> = params.by.iter().filter(|name| *name != CUSTOMERS).cloned().collect();
-        let dimensions = Dimensions::new(&mut asked, "by", &names, params.attributes.as_ref())?;
+        let dimensions = Dimensions::new(&mut asked, "by", &names, params.attributes.as_ref()).map_err(with_customers)?;
         let launch = params.launch.iter().cloned().collect::<Vec<_>>();
         let launch = (!launch.is_empty())
             .then(|| Dimensions::new(&mut asked, "launch", &launch, None))
@@ -170,11 +183,9 @@ impl<'a> Prepared<'a> {
 
     fn values<'b>(&'b self, bucket: &Bucket<'b>) -> Values<'b> {
         let dated = |launch: &Dimensions| {
-            let day = |value: &IdValue| value.to_string().parse::<Day>().ok().map(Day::number);
-            let window = self.periods[0].1 + 1..=self.periods[1].1;
             let values = launch.values(bucket.labels, 0).iter();
             values
-                .map(|value| day(value).is_some_and(|day| window.contains(&day)))
+                .map(|value| launch_day(value).is_some_and(|day| day > self.periods[0].1))
                 .collect::<Vec<bool>>()
         };
         Values {
@@ -184,11 +195,16 @@ impl<'a> Prepared<'a> {
     }
 }
 
+/// The day of a launch date.
+fn launch_day(value: &IdValue) -> Option<i32> {
+    value.to_string().parse::<Day>().ok().map(Day::number)
+}
+
 /// Reads groups and launches of rows.
 struct Values<'b> {
-    groups: crate::analyses::dimensions::DimensionReader<'b>,
-    /// Beside the reader of launch dates, whether each of these lies between the end of the first period and that of the second.
-    launches: Option<(crate::analyses::dimensions::DimensionReader<'b>, Vec<bool>)>,
+    groups: DimensionReader<'b>,
+    /// Beside the reader of launch dates, whether each of these lies after the first period.
+    launches: Option<(DimensionReader<'b>, Vec<bool>)>,
 }
 
 impl Values<'_> {
@@ -300,6 +316,18 @@ pub fn grow(source: &dyn Timelines, periods: Periods, params: &GrowParams, runti
         all.levers.iter_mut().zip(parts.levers).for_each(|(all, part)| *all += part);
     }
     let names = scope_array(&about.scopes, prepared.asked.scope_type(), 0..totals.len());
+    let unreadable = prepared
+        .launch
+        .iter()
+        .flat_map(|launch| launch.values(&about.labels, 0))
+        .filter(|value| launch_day(value).is_none());
+    let unreadable: Vec<String> = unreadable.map(ToString::to_string).collect();
+    let notes = unreadable.first().map(|first| {
+        format!(
+            "launch: {} values are no day (YYYY-MM-DD), such as {first:?}; what bears them is not new",
+            unreadable.len()
+        )
+    });
     let range = |(start, end): (Day, Day)| json!([start.to_string(), end.to_string()]);
     let parameters = [
         ("period0", range(periods.0)),
@@ -317,9 +345,7 @@ pub fn grow(source: &dyn Timelines, periods: Periods, params: &GrowParams, runti
         groups: table(columns)?,
         totals: table(std::iter::once(("scope", names)).chain(money_columns(&totals)))?,
         recipe: prepared.asked.recipe("grow", "money in units of the amount column", &parameters),
-        report: prepared
-            .asked
-            .report(about.tally, about.elapsed, Some(&about.universe), Vec::new(), runtime),
+        report: prepared.asked.report_of(about, notes.into_iter().collect(), runtime),
     })
 }
 
@@ -343,7 +369,7 @@ fn money_columns(parts: &[Parts]) -> Vec<(&'static str, ArrayRef)> {
 fn parts(both: &Both, method: Split, can_extend: bool) -> Parts {
     let [before, after] = both.trading;
     let (start, end) = (amount(before.gmv), amount(after.gmv));
-    let change = end - start;
+    let ordered = |trading: &Trading| if trading.orders > 0 { amount(trading.gmv) } else { 0.0 };
     let mut levers = [0.0; 5];
     levers[4] = amount(both.launched);
     match (before.orders > 0, after.orders > 0) {
@@ -351,12 +377,12 @@ fn parts(both: &Both, method: Split, can_extend: bool) -> Parts {
             levers[..3].copy_from_slice(&split(before.factors(), after.factors(), method));
         }
         (false, false) => {}
-        _ if can_extend => levers[3] = change,
+        _ if can_extend => levers[3] = ordered(&after) - ordered(&before),
         // Without buyers there is neither frequency nor price; they are taken as unchanged.
-        _ => levers[0] = change,
+        _ => levers[0] = ordered(&after) - ordered(&before),
     }
-    // What was refunded without an order's name moves no factor; it is a matter of what orders brought.
-    levers[2] += change - levers[..4].iter().sum::<f64>();
+    // What no order explains, such as a refund that names none, moves no factor; it is a matter of what was paid.
+    levers[2] += end - start - levers[..4].iter().sum::<f64>();
     Parts {
         before: start,
         after: amount(after.gmv + both.launched),

@@ -75,6 +75,12 @@ pub fn grow_opportunity(
     runtime: &Runtime<'_>,
 ) -> Result<Answer, AnalysisError> {
     check_range(days.0, days.1)?;
+    if let Benchmark::Given(values) = benchmark
+        && (values.iter().all(Option::is_none) || values.iter().flatten().any(|value| !value.is_finite() || *value < 0.0))
+    {
+        let problem = "values of buyers, frequency and price must be finite and at least 0, and one at least is needed";
+        return Err(AnalysisError::parameter("benchmark", problem));
+    }
     let mut asked = Asked::of_events(source, None)?;
     let trade = asked.watch_trade(Some(1))?;
     if !trade.has_amounts() {

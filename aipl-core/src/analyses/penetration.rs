@@ -255,7 +255,10 @@ pub fn penetration(
     ];
     Ok(prepared.asked.answer(
         table(columns)?,
-        ("penetration", "distinct buyers and orders of the period; shares of one"),
+        (
+            "penetration",
+            "distinct buyers and orders of the period; gmv in units of the amount column; shares of one",
+        ),
         &parameters,
         about,
         notes,

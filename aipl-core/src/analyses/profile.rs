@@ -9,7 +9,7 @@ use arrow::array::{ArrayRef, BooleanArray, StringArray};
 use serde_json::json;
 
 use crate::analyses::asked::{AnalysisError, Asked, Within, check_range};
-use crate::analyses::dimensions::{DimensionReader, Dimensions};
+use crate::analyses::dimensions::{DimensionReader, Dimensions, check_distinct};
 use crate::analyses::labels::counts;
 use crate::analyses::outcome::Answer;
 use crate::analyses::totals::{SMALL, figures, people, shares, table, total};
@@ -72,6 +72,7 @@ impl<'a> Prepared<'a> {
         if params.by.is_empty() {
             return Err(AnalysisError::parameter("by", "the list of fields and tags is empty"));
         }
+        check_distinct("by", &params.by)?;
         let mut asked = Asked::of_events(source, params.scopes.as_deref())?;
         let behaviors = if params.behaviors.is_empty() {
             source.schema().vocabulary()

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::analyses::asked::{AnalysisError, Asked, find_scope};
 use crate::analyses::labels::{counts, scope_array};
 use crate::analyses::outcome::{Answer, Report};
-use crate::analyses::totals::{amount, bit_of, check_days, figures, money_notes, shares, table};
+use crate::analyses::totals::{amount, bit_of, check_days, figures, shares, table};
 use crate::audience::Audience;
 use crate::base::statistics::ratio;
 use crate::base::{ConsumerIdx, Day, Decimal6, IdKind};
@@ -174,10 +174,10 @@ pub fn rfm(source: &dyn Timelines, as_of: Day, params: &RfmParams, runtime: &Run
             "recency in days, frequency in distinct orders, monetary in units of the amount column",
             &parameters,
         ),
-        report: asked.report(about.tally, about.elapsed, Some(&about.universe), money_notes(true), runtime),
         scope_type: asked.scope_type(),
-        universe: about.universe,
-        scopes: about.scopes,
+        universe: about.universe.clone(),
+        scopes: about.scopes.clone(),
+        report: asked.report_of(about, Vec::new(), runtime),
         buyers: buckets,
         as_of,
     })

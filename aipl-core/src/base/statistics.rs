@@ -6,7 +6,8 @@ pub const Z95: f64 = 1.959_963_984_540_054;
 /// `a ÷ b`; nothing where there is nothing to divide by.
 #[must_use]
 pub fn ratio(numerator: f64, denominator: f64) -> Option<f64> {
-    (denominator != 0.0).then(|| numerator / denominator)
+    // No share is -0.0.
+    (denominator != 0.0).then(|| numerator / denominator + 0.0)
 }
 
 /// The 95 % Wilson interval of a share of `successes` in `trials`; nothing without trials.
@@ -127,7 +128,9 @@ pub fn split(before: [f64; 3], after: [f64; 3], method: Split) -> [f64; 3] {
 
 fn lmdi(before: [f64; 3], after: [f64; 3]) -> [f64; 3] {
     let (start, end): (f64, f64) = (before.iter().product(), after.iter().product());
-    let mean = if start == end { start } else { (end - start) / (end / start).ln() };
+    // Near 1 the logarithm of a ratio is mostly rounding; that of its distance from 1 is not.
+    let growth = (end - start) / start;
+    let mean = if growth == 0.0 { start } else { start * growth / growth.ln_1p() };
     std::array::from_fn(|factor| mean * (after[factor] / before[factor]).ln())
 }
 
@@ -168,6 +171,13 @@ mod tests {
         assert_eq!(standardized_difference(0.0, 0.0), None);
         assert_eq!(percentile(1.0, &[]), None);
         assert_eq!((percentile(7.0, &[7.0]), log_index(7.0, &[7.0])), (Some(50.0), None));
+    }
+
+    #[test]
+    fn an_equal_product_is_split_by_its_logarithmic_mean() {
+        let parts = split([1.0, 1.0, 7.100_001], [2.0, 1.5, 7.100_001 / 3.0], Split::Lmdi);
+        assert!((parts[0] - 7.100_001 * 2f64.ln()).abs() < 1e-9, "{parts:?}");
+        assert!(parts.iter().sum::<f64>().abs() < 1e-9);
     }
 
     proptest::proptest! {

@@ -7,6 +7,8 @@
 
 use crate::event::EventSchema;
 use crate::model::Program;
+use crate::model::data::{Bounds, Condition, Operand};
+use crate::model::program::Filter;
 use crate::timeline::rows::{PayloadLayout, class_of, day_of};
 use crate::timeline::{Bucket, History};
 
@@ -15,6 +17,8 @@ use crate::timeline::{Bucket, History};
 pub struct Trade {
     purchase: u64,
     refund: u64,
+    /// Marks refunds that say an amount; 0 where the schema maps none.
+    refund_amount: u64,
     /// The place of the amount among the sums, where the schema maps one.
     amount: Option<usize>,
 }
@@ -27,9 +31,27 @@ impl Trade {
         let vocabulary = schema.vocabulary();
         let mut code = |name: &str| program.watch(vocabulary.iter().position(|known| known == name), days);
         let (purchase, refund) = (code("purchase")?, code("refund")?);
+        let has_amounts = schema.column("amount").is_some();
+        let refund_amount = if has_amounts { code("refund")? } else { 0 };
+        if has_amounts {
+            // Holds for every number, and not where there is none.
+            let any = Bounds {
+                ge: Some(Operand::Int(i64::MIN)),
+                ..Bounds::default()
+            };
+            program.filters.push(Filter {
+                conditions: vec![("amount".to_owned(), Condition::Bounds(any))],
+                leaves: refund_amount,
+            });
+        }
         program.orders |= schema.column("order_id").is_some();
-        let amount = schema.column("amount").map(|_| program.carry_sum("amount"));
-        Some(Trade { purchase, refund, amount })
+        let amount = has_amounts.then(|| program.carry_sum("amount"));
+        Some(Trade {
+            purchase,
+            refund,
+            refund_amount,
+            amount,
+        })
     }
 
     /// Whether there are amounts.
@@ -73,6 +95,8 @@ struct Entry {
     refund: bool,
     day: i32,
     amount: i64,
+    /// A refund that says no amount.
+    whole: bool,
     row: usize,
 }
 
@@ -127,7 +151,7 @@ impl<'a> OrderReader<'a> {
         for order in entries.chunk_by(|left, right| left.id == right.id) {
             match order[0].id {
                 (0, 0) => order.iter().for_each(|entry| self.alone(*entry)),
-                _ => self.together(order),
+                _ => self.together(order, history),
             }
         }
         self.entries = entries;
@@ -151,6 +175,7 @@ impl<'a> OrderReader<'a> {
                 refund: mask & self.trade.refund != 0,
                 day: day_of(word),
                 amount: self.trade.amount.map_or(0, |place| payload[sums + place] as i64),
+                whole: mask & self.trade.refund != 0 && mask & self.trade.refund_amount == 0,
                 row,
             });
         }
@@ -173,37 +198,35 @@ impl<'a> OrderReader<'a> {
     }
 
     /// The purchases and refunds of one order.
-    fn together(&mut self, order: &[Entry]) {
+    fn together(&mut self, order: &[Entry], history: &History<'_>) {
         let (purchases, refunds) = order.split_at(order.partition_point(|entry| !entry.refund));
         let Some(day) = purchases.first().map(|first| first.day) else {
             return;
         };
         let paid: i128 = purchases.iter().map(signed).sum();
-        let mut refunded: i128 = refunds.iter().map(signed).sum();
-        // A refund that says no amount takes back what is left of its order.
-        let rest = if refunds.iter().any(|refund| refund.amount == 0) {
-            -(paid + refunded).max(0)
-        } else {
-            0
-        };
-        refunded += rest;
-        let counts = refunds.is_empty() || (paid + refunded > 0);
+        let said: i128 = refunds.iter().map(signed).sum();
+        // A refund that says no amount takes back what is left of its order. Of several the first does, and of several on one day
+        // that with the least values beside it, since rows of a day stand in no order.
+        let width = self.layout.width();
+        let beside = |refund: &Entry| &history.payloads[refund.row * width..(refund.row + 1) * width];
+        let whole = refunds.iter().filter(|refund| refund.whole);
+        let taker = whole
+            .min_by(|left, right| (left.day, beside(left)).cmp(&(right.day, beside(right))))
+            .map(|refund| refund.row);
+        let rest = if taker.is_some() { (paid + said).max(0) } else { 0 };
+        let left = paid + said - rest;
+        let counts = refunds.is_empty() || left > 0 || (said == 0 && taker.is_none());
         for purchase in purchases {
             self.line(purchase, day, signed(purchase), counts);
         }
-        let mut rest = rest;
         for refund in refunds {
-            let own = if refund.amount == 0 {
-                std::mem::take(&mut rest)
-            } else {
-                signed(refund)
-            };
+            let own = signed(refund) - if taker == Some(refund.row) { rest } else { 0 };
             self.line(refund, day, own, false);
         }
         if counts {
             self.orders.push(Order {
                 day,
-                amount: paid + refunded,
+                amount: left,
                 id: order[0].id,
             });
         }

@@ -135,6 +135,7 @@ pub(crate) fn visit(
     // The rows of state tables are in the account of the load.
     let spans = table_spans(home, question, &plan.scopes, &mut Tally::default());
     drop(asked);
+    let unmet = plan.scopes.unmet();
     let (scopes, scope_places) = plan.scopes.settle();
     let (masks, class_places) = plan.classes.settle();
     let (labels, label_places) = plan.labels.settle();
@@ -164,6 +165,7 @@ pub(crate) fn visit(
         universe,
         scopes,
         labels,
+        unmet,
         tally,
         elapsed: started.elapsed(),
     })

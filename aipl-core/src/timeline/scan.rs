@@ -125,6 +125,7 @@ impl Timelines for Events {
         let spans = table_spans(self, question, &plan.scopes, &mut tally);
         refuse_rejected(self.on_error(), &tally)?;
         let people = seen(self, plan.people)?;
+        let unmet = plan.scopes.unmet();
         let (scopes, scope_places) = plan.scopes.settle();
         let (masks, class_places) = plan.classes.settle();
         let (labels, label_places) = plan.labels.settle();
@@ -152,6 +153,7 @@ impl Timelines for Events {
             universe,
             scopes,
             labels,
+            unmet,
             tally,
             elapsed: started.elapsed(),
         })

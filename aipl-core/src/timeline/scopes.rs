@@ -1,6 +1,6 @@
 //! Scopes: the values of the brand, brand × category, or store columns, and their dense numbers.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
@@ -60,6 +60,8 @@ pub(crate) struct ScopeNumbers {
     /// Only these scopes are wanted, if any are named; they have the first numbers.
     named: Option<usize>,
     known: Mutex<HashMap<ScopeValue, u32>>,
+    /// Numbers of named scopes that were met.
+    met: Mutex<BTreeSet<u32>>,
 }
 
 impl ScopeNumbers {
@@ -68,6 +70,7 @@ impl ScopeNumbers {
         ScopeNumbers {
             named: named.map(<[ScopeValue]>::len),
             known: Mutex::new(known),
+            met: Mutex::default(),
         }
     }
 
@@ -75,10 +78,26 @@ impl ScopeNumbers {
     pub fn number(&self, scope: ScopeValue) -> Option<u32> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if self.named.is_some() {
-            return known.get(&scope).copied();
+            let number = known.get(&scope).copied();
+            self.met.lock().unwrap_or_else(PoisonError::into_inner).extend(number);
+            return number;
         }
         let next = known.len() as u32;
         Some(*known.entry(scope).or_insert(next))
+    }
+
+    /// Named scopes of which there was nothing.
+    pub fn unmet(&self) -> Vec<ScopeValue> {
+        let met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = self.named.unwrap_or(0) as u32;
+        let mut unmet: Vec<ScopeValue> = known
+            .iter()
+            .filter(|(_, number)| **number < named && !met.contains(number))
+            .map(|(scope, _)| scope.clone())
+            .collect();
+        unmet.sort();
+        unmet
     }
 
     /// All scopes in order of value, and for each number met its place in that order.

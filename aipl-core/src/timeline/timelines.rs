@@ -79,6 +79,8 @@ pub struct Visited {
     pub scopes: Vec<ScopeValue>,
     /// The values of each label field that the program carries, in order.
     pub labels: Vec<Vec<IdValue>>,
+    /// Named scopes of which the question saw nothing.
+    pub unmet: Vec<ScopeValue>,
     /// The account of rows.
     pub tally: Tally,
     /// How long it took.
