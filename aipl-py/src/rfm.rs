@@ -75,24 +75,26 @@ impl PyRfm {
 
 /// Benchmarks of the three levers, or the word for one of the panel.
 #[pyfunction]
-#[pyo3(signature = (source, period, scopes, benchmark, given=None, progress=None), name = "grow_opportunity")]
+#[pyo3(signature = (source, period, scopes, panel, benchmark, given=None, progress=None), name = "grow_opportunity")]
+#[allow(clippy::too_many_arguments, reason = "the Python signature, where each has a name")]
 pub fn py_grow_opportunity(
     py: Python<'_>,
     source: PySource<'_>,
     period: (String, String),
     scopes: Option<Vec<PyScope>>,
+    panel: Option<Vec<PyScope>>,
     benchmark: &str,
     given: Option<[Option<f64>; 3]>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Answered> {
-    let (source, scopes) = (source.timelines(), self::scopes(scopes));
+    let (source, scopes, panel) = (source.timelines(), self::scopes(scopes), self::scopes(panel));
     let benchmark = match (given, benchmark) {
         (Some(values), _) => Benchmark::Given(values),
         (None, "median") => Benchmark::Median,
         (None, _) => Benchmark::Mean,
     };
     let answer = detached(py, progress.as_ref(), |runtime| {
-        grow_opportunity(&*source, days(&period)?, scopes.as_deref(), &benchmark, runtime).map_err(Error::from)
+        grow_opportunity(&*source, days(&period)?, (scopes.as_deref(), panel.as_deref()), &benchmark, runtime).map_err(Error::from)
     })?;
     Ok(answered(answer, false))
 }

@@ -431,6 +431,7 @@ def grow_opportunity(
     *,
     period: tuple[Day, Day],
     benchmark: str | Mapping[str, float] = "mean",
+    panel: Iterable[Scope] | None = None,
     scopes: Iterable[Scope] | None = None,
     progress: Progress | None = None,
 ) -> Table:
@@ -443,7 +444,9 @@ def grow_opportunity(
     period : pair of days
         First and last day.
     benchmark : {"mean", "median"} or dict
-        Of all brands of the source that have buyers in the period; or values for some of `buyers`, `frequency` (orders a buyer), `price` (GMV an order).
+        Of the brands of the panel that have buyers in the period; or values for some of `buyers`, `frequency` (orders a buyer), `price` (GMV an order).
+    panel : list of scopes, optional
+        Brands of the category. Default: all of the source, of which many may be tiny.
 
     Returns
     -------
@@ -467,9 +470,10 @@ def grow_opportunity(
         keys = ("buyers", "frequency", "price")
         found = numbers("benchmark", benchmark, keys)
         given = (found.get(keys[0]), found.get(keys[1]), found.get(keys[2]))
-    word = "given" if given else check.choice("benchmark", benchmark, ("mean", "median"))
+    word = "given" if given is not None else check.choice("benchmark", benchmark, ("mean", "median"))
     inner, report, recipe = _core.grow_opportunity(
-        source._inner, check.period("period", period), check.scopes("scopes", scopes), word, given, checked_progress(progress)
+        source._inner, check.period("period", period), check.scopes("scopes", scopes), check.scopes("panel", panel), word, given,
+        checked_progress(progress),
     )
     return Table(inner, account(report, warn=isinstance(source, Events)), json.loads(recipe))
 

@@ -465,6 +465,7 @@ def grow_opportunity(
     source: _Source,
     period: tuple[str, str],
     scopes: list[_Scope] | None,
+    panel: list[_Scope] | None,
     benchmark: str,
     given: tuple[float | None, float | None, float | None] | None = None,
     progress: Any = None,

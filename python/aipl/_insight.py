@@ -100,7 +100,7 @@ def profile(
         `tgi` (100 × share ÷ base_share), `tgi_low`, `tgi_high` (95 %), `difference` (standardized: the difference of shares ÷ their mean standard deviation), `small` (fewer than 30
         of the audience: too few to act on); in order of `by` and value. Only consumers with an event that is looked at count, in audience and base.
         A consumer with several values of a field counts for each, so its shares may add up to more than 1. Null where there is nothing to
-        divide by.
+        divide by. Choose an audience within its base: a value that nobody of the base has, has no index, yet a large difference.
 
     Raises
     ------

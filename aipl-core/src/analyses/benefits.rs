@@ -289,6 +289,7 @@ pub fn benefits(source: &dyn Timelines, days: (Day, Day), params: &BenefitParams
         ("coupon", json!(params.coupon)),
         ("discount", json!(params.discount)),
         ("by", json!(group_name(&params.by))),
+        ("lookback", json!(prepared.lookback)),
         (
             "convention",
             json!("groups as of the day before the period are ours; nothing here says what coupons caused"),

@@ -514,7 +514,7 @@ impl ConsumerEquity {
                 tally: Tally::default(),
                 ..self.report.clone()
             },
-            recipe: json!({"function": "consumer_equity.compare", "before": before.recipe, "after": self.recipe, "method": method}),
+            recipe: json!({"function": "consumer_equity.compare", "before": before.recipe, "after": self.recipe, "method": method, "convention": "the split is ours"}),
         })
     }
 }

@@ -21,7 +21,7 @@ const LEVERS: [&str; 3] = ["penetration", "repurchase", "price"];
 /// What each lever would be worth if it stood at the benchmark, the others as they are.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Benchmark {
-    /// The mean of the brands of the answer that have buyers.
+    /// The mean of the brands of the panel (of all, if none is named) that have buyers.
     Mean,
     /// The median of these.
     Median,
@@ -62,7 +62,7 @@ pub enum Benchmark {
 /// # let june: (Day, Day) = ("2024-06-01".parse()?, "2024-06-30".parse()?);
 /// // u1 buys for 50 on May 1 and June 1, u2 for 30 on June 28; u3 views on June 29.
 /// let four = Benchmark::Given([Some(4.0), None, None]);
-/// let answer = grow_opportunity(&events, june, None, &four, &runtime)?;
+/// let answer = grow_opportunity(&events, june, (None, None), &four, &runtime)?;
 /// // Two buyers spend 40 each; four would spend 80 more.
 /// assert_eq!(answer.table["opportunity"].as_primitive::<Float64Type>().value(0), 80.0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -70,7 +70,7 @@ pub enum Benchmark {
 pub fn grow_opportunity(
     source: &dyn Timelines,
     days: (Day, Day),
-    scopes: Option<&[ScopeValue]>,
+    (scopes, panel): (Option<&[ScopeValue]>, Option<&[ScopeValue]>),
     benchmark: &Benchmark,
     runtime: &Runtime<'_>,
 ) -> Result<Answer, AnalysisError> {
@@ -100,18 +100,21 @@ pub fn grow_opportunity(
     };
     let (mut all, about) = total(&asked, &asked.question(days.0, days.1), runtime, each, add_places)?;
     all.resize(about.scopes.len(), Trading::default());
-    let panel: Vec<[f64; 3]> = all.iter().filter(|own| own.orders > 0).map(Trading::factors).collect();
-    let benchmarks = benchmarks(benchmark, &panel);
-    let shown: Vec<usize> = match scopes {
+    let named = |scopes: Option<&[ScopeValue]>| match scopes {
         Some(scopes) => {
             let found = scopes.iter().map(|scope| find_scope(&about.scopes, scope));
-            let mut found = found.collect::<Result<Vec<_>, _>>()?;
+            let mut found = found.collect::<Result<Vec<usize>, _>>()?;
             found.sort_unstable();
             found.dedup();
-            found
+            Ok::<_, AnalysisError>(found)
         }
-        None => (0..about.scopes.len()).collect(),
+        None => Ok((0..about.scopes.len()).collect()),
     };
+    let shown = named(scopes)?;
+    let names = panel.map(|panel| panel.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let panel = named(panel)?.into_iter().map(|scope| all[scope]).filter(|own| own.orders > 0);
+    let panel: Vec<[f64; 3]> = panel.map(|own| own.factors()).collect();
+    let benchmarks = benchmarks(benchmark, &panel);
     let gains: Vec<[Option<f64>; 3]> = shown.iter().map(|scope| gains(all[*scope].factors(), benchmarks)).collect();
     let rows = || (0..shown.len() * 3).map(|row| (row / 3, row % 3));
     let positive = |own: &[Option<f64>; 3]| own.iter().flatten().filter(|gain| **gain > 0.0).sum::<f64>();
@@ -133,14 +136,15 @@ pub fn grow_opportunity(
         ("opportunity", figures(rows().map(|(at, lever)| gains[at][lever]))),
         ("opportunity_share", figures(rows().map(share))),
     ];
-    let named = match benchmark {
+    let measure = match benchmark {
         Benchmark::Mean => json!("mean"),
         Benchmark::Median => json!("median"),
         Benchmark::Given(values) => json!(values),
     };
     let parameters = [
         ("period", json!([days.0.to_string(), days.1.to_string()])),
-        ("benchmark", named),
+        ("benchmark", measure),
+        ("panel", json!(names)),
         ("convention", json!("ours: one factor at the benchmark, the others as they are")),
     ];
     Ok(asked.answer(

@@ -387,7 +387,11 @@ impl Rfm {
             let wanted = |buyer: &&Buyer| 1 << buyer.kind == bit && scope.is_none_or(|scope| scope == buyer.scope as usize);
             found.extend(buyers.iter().filter(wanted).map(|buyer| ConsumerIdx::new(bucket, buyer.local).0));
         }
-        let whose = scope.map_or_else(|| "any brand".to_owned(), |scope| self.scopes[scope].to_string());
+        let whose = match (scope, &self.scopes[..]) {
+            (Some(place), scopes) => scopes[place].to_string(),
+            (None, [only]) => only.to_string(),
+            (None, scopes) => format!("any of {} brands", scopes.len()),
+        };
         Ok(Audience::new(
             found,
             self.universe.clone(),
