@@ -151,10 +151,13 @@ pub fn py_consumer_equity(
     detached(py, progress.as_ref(), |runtime| {
         let as_of: Day = as_of.parse()?;
         let equity = consumer_equity(&**source, &model, as_of, &params, runtime)?;
-        let (again, scopes) = (source.clone(), params.scopes.clone());
+        let (again, known) = (source.clone(), equity.clone());
         let ask = asking(move |of, cell, runtime| {
-            let params = SnapshotParams { scopes: scopes.clone() };
-            snapshot(&**again, &model, as_of, &params, runtime)?.audience(scope(of)?, name(cell, 0)?)
+            let of = known.scope(scope(of)?)?;
+            let params = SnapshotParams {
+                scopes: Some(vec![of.clone()]),
+            };
+            snapshot(&**again, &model, as_of, &params, runtime)?.audience(&of, name(cell, 0)?)
         });
         let tables = vec![equity.stages, equity.totals];
         Ok::<_, Error>(PyMeasured::of_tables(tables, equity.report, equity.recipe, ask))
@@ -380,10 +383,18 @@ pub fn py_concentration(
             scopes,
             step: Step::parse(step)?,
         };
-        let answer = concentration(&**source, &model, &audience, days(&period)?, &params, runtime)?;
+        let days = days(&period)?;
+        let answer = concentration(&**source, &model, &audience, days, &params, runtime)?;
         let again = source.clone();
         let ask = asking(move |of, cell, runtime| {
-            concentrated(&**again, &model, &audience, (scope(of)?, name(cell, 0)?, day(cell, 1)?), runtime)
+            concentrated(
+                &**again,
+                &model,
+                &audience,
+                (days, &params),
+                (scope(of)?, name(cell, 0)?, day(cell, 1)?),
+                runtime,
+            )
         });
         Ok::<_, Error>(PyMeasured::of(answer, ask))
     })
@@ -411,7 +422,7 @@ pub fn py_cohort_track(
                 &**again,
                 &model,
                 &audience,
-                &days,
+                (&days, scopes.as_deref()),
                 (scope(of)?, name(cell, 0)?, day(cell, 1)?),
                 runtime,
             )

@@ -183,7 +183,7 @@ class ConsumerEquity(Measured):
         return self._more(1, "totals")
 
     def compare(self, as_of0: Day, as_of1: Day | None = None, *, method: str = "lmdi", progress: Progress | None = None) -> Table:
-        """What made the assets of one day into those of a later one, with everything else as it was asked here.
+        """What made the assets of one day into those of another, with everything else as it was asked here; each is worked out as of its own day.
 
         Parameters
         ----------
@@ -269,14 +269,14 @@ def consumer_equity(
     -------
     ConsumerEquity
         One row a scope and stage: `scope`, `stage`, `consumers` (int64, in the stage at the close of `as_of`), `past_consumers` (on the past days, added up),
-        `past_buyers` (of these, with an order in the horizon after), `conversion` (past_buyers ÷ past_consumers), `conversion_low`, `conversion_high` (95 % Wilson), `value` (what
+        `past_buyers` (of these, with an order in the horizon after), `conversion` (past_buyers ÷ past_consumers, unless pooled), `conversion_low`, `conversion_high` (95 % Wilson), `value` (what
         a buyer spent in the horizon, in units of the amount column), `asset` (consumers × conversion × value), `pooled` (fewer than 30 past buyers:
         conversion and value are those of this stage with the next higher, or, where these do not suffice, lower ones).
 
     Raises
     ------
     ParameterError
-        If the horizon is longer than the history (nobody is in a stage on the earliest past day), or the schema maps no amount.
+        If the horizon is longer than the history (on some past day nobody is in a stage of the scopes asked for), or the schema maps no amount.
 
     Notes
     -----

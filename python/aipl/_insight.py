@@ -124,13 +124,16 @@ def profile(
     who = question.audience("audience", audience)
     if who is None:
         raise type_error("audience", "an Audience", audience)
+    acts = None if behaviors is None else check.texts("behaviors", behaviors)
+    if acts == []:
+        raise ParameterError("behaviors: the list of behaviors is empty")
     inner = _core.profile(
         source._inner,
         who,
         [check.text("by", by)] if isinstance(by, str) else check.texts("by", by),
         _range(start, end),
         question.audience("base", base),
-        None if behaviors is None else check.texts("behaviors", behaviors),
+        acts,
         check.scopes("scopes", scopes),
         attributes_or_none(attributes),
         checked_progress(progress),

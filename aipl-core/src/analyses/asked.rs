@@ -333,12 +333,12 @@ fn state_notes(source: &dyn Timelines, program: &Program) -> Vec<String> {
             ));
         }
     }
-    let width = 1 + usize::from(program.scope == ScopeKind::Category);
+    // A brand model takes the brand of a row that names a category as well.
     let unfit = source
         .states()
         .iter()
         .flat_map(|table| &table.periods)
-        .filter(|period| 1 + usize::from(period.scope.1.is_some()) != width)
+        .filter(|period| program.scope == ScopeKind::Category && period.scope.1.is_none())
         .count();
     if unfit > 0 {
         notes.push(format!(

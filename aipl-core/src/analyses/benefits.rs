@@ -13,11 +13,12 @@ use serde_json::json;
 use crate::analyses::asked::{AnalysisError, Asked, check_range};
 use crate::analyses::labels::{counts, label_code, scope_array};
 use crate::analyses::outcome::Answer;
-use crate::analyses::totals::{Trading, amount, check_days, figures, people, shares, table, total};
+use crate::analyses::totals::{Trading, amount, bit_of, check_days, figures, people, shares, table, total};
 use crate::audience::Audience;
 use crate::base::Day;
 use crate::base::suggest::hint;
 use crate::model::StageModel;
+use crate::model::data::OUT;
 use crate::stage::{Labeler, OrderReader, Trade};
 use crate::timeline::rows::{class_of, day_of};
 use crate::timeline::{Bucket, History, Question, Runtime, ScopeValue, Timelines};
@@ -143,6 +144,11 @@ impl<'a> Prepared<'a> {
         self.asked.question(self.days.0 + -1, self.days.1)
     }
 
+    /// Reads orders from the first day that is looked at on.
+    fn reader<'b>(&self, bucket: &Bucket<'b>) -> OrderReader<'b> {
+        OrderReader::new(self.trade, bucket).since(self.days.0.number() - self.lookback.unwrap_or(0))
+    }
+
     /// The group of a history: a label, or 1 for new and 2 for existing customers.
     fn group(&self, labeler: &mut Labeler<'_>, reader: &mut OrderReader<'_>, history: &History<'_>) -> u8 {
         let start = self.days.0.number();
@@ -195,7 +201,7 @@ impl<'a> Prepared<'a> {
         funnel.all = Trading::of(own(), &mut ids);
         funnel.driven = Trading::of(own().filter(|line| named.contains(&line.id)), &mut ids);
         funnel.driven.gmv += loose;
-        for line in own().filter(|line| named.contains(&line.id)) {
+        for line in own().filter(|line| line.ordered && named.contains(&line.id)) {
             let payload = &history.payloads[line.row * width..(line.row + 1) * width];
             funnel.discount += self.measure(self.discount, payload, layout.sums_at());
         }
@@ -268,7 +274,7 @@ pub fn benefits(source: &dyn Timelines, days: (Day, Day), params: &BenefitParams
     let prepared = Prepared::new(source, days, params)?;
     type Funnels = BTreeMap<(u32, u8), Funnel>;
     let each = |bucket: &Bucket<'_>, funnels: &mut Funnels| {
-        let mut reader = OrderReader::new(prepared.trade, bucket);
+        let mut reader = prepared.reader(bucket);
         let before = days.0.number() - 1;
         let mut labeler = Labeler::new(&prepared.asked.program, bucket.masks, bucket.timelines.layout(), before);
         bucket.timelines.for_each_history(|history| {
@@ -310,6 +316,16 @@ fn group_name(by: &BenefitGroups) -> Option<&'static str> {
         BenefitGroups::All => None,
         BenefitGroups::Stage(_) => Some("stage"),
         BenefitGroups::Customers(_) => Some("customers"),
+    }
+}
+
+/// The code of a group by its code or name.
+fn check_group<'g>(by: &'g BenefitGroups, group: &'g str) -> Result<&'g str, AnalysisError> {
+    match by {
+        BenefitGroups::Stage(_) if group == OUT => Ok(OUT),
+        BenefitGroups::Stage(model) => Ok(&model.stages[model.stage_index(group)?].code),
+        BenefitGroups::Customers(_) => bit_of("group", group, &["new", "existing"]).map(|_| group),
+        BenefitGroups::All => Err(AnalysisError::parameter("group", "this answer has no groups; ask with by=")),
     }
 }
 
@@ -386,8 +402,9 @@ pub fn benefit_people(
     (scope, step, group): (&ScopeValue, &str, Option<&str>),
     runtime: &Runtime<'_>,
 ) -> Result<Audience, AnalysisError> {
-    let bit = crate::analyses::totals::bit_of("who", step, &BENEFIT_STEPS)?;
+    let bit = bit_of("step", step, &BENEFIT_STEPS)?;
     let step = bit.trailing_zeros() as usize;
+    let group = group.map(|group| check_group(&params.by, group)).transpose()?;
     let prepared = Prepared::new(source, days, params)?;
     let words = group.map_or_else(String::new, |group| format!(" ({group})"));
     let made = format!("{scope} coupons {}{words} from {} to {}", BENEFIT_STEPS[step], days.0, days.1);
@@ -398,7 +415,7 @@ pub fn benefit_people(
         &made,
         runtime,
         |bucket, place, push| {
-            let mut reader = OrderReader::new(prepared.trade, bucket);
+            let mut reader = prepared.reader(bucket);
             let before = days.0.number() - 1;
             let mut labeler = Labeler::new(&prepared.asked.program, bucket.masks, bucket.timelines.layout(), before);
             bucket.timelines.for_each_history(|history| {

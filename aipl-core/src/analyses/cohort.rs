@@ -133,7 +133,7 @@ impl<'a> Prepared<'a> {
 /// let reached = snapshot(&events, &model, "2024-05-31".parse()?, &SnapshotParams::default(), &runtime)?.audience(&brand, "P")?;
 /// let track = cohort_track(&events, &model, &reached, &[june.0, june.1], None, &runtime)?;
 /// assert_eq!(track.summary["bought"].as_primitive::<Int64Type>().values(), &[1, 1]);
-/// let loyal = cohort_people(&events, &model, &reached, &[june.0, june.1], (&brand, "L", june.1), &runtime)?;
+/// let loyal = cohort_people(&events, &model, &reached, (&[june.0, june.1], None), (&brand, "L", june.1), &runtime)?;
 /// assert_eq!(loyal.ids()?, ["u1".into()]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -247,11 +247,11 @@ pub fn cohort_people(
     source: &dyn Timelines,
     model: &StageModel,
     audience: &Audience,
-    days: &[Day],
+    (days, scopes): (&[Day], Option<&[ScopeValue]>),
     (scope, stage, day): (&ScopeValue, &str, Day),
     runtime: &Runtime<'_>,
 ) -> Result<Audience, AnalysisError> {
-    let prepared = Prepared::new(source, model, audience, days, None)?;
+    let prepared = Prepared::new(source, model, audience, days, scopes)?;
     let Ok(at) = prepared.days.binary_search(&day.number()) else {
         return Err(AnalysisError::parameter(
             "day",

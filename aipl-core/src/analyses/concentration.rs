@@ -74,7 +74,7 @@ struct Cells {
 /// let answer = concentration(&events, &model, &buyers, day, &ConcentrationParams::default(), &runtime)?;
 /// // in any stage, A, I, P, L
 /// assert_eq!(answer.table["in_audience"].as_primitive::<Int64Type>().values(), &[1, 0, 0, 1, 0]);
-/// assert_eq!(concentrated(&events, &model, &buyers, (&brand, "active", june.1), &runtime)?.ids()?, ["u2".into()]);
+/// assert_eq!(concentrated(&events, &model, &buyers, (day, &ConcentrationParams::default()), (&brand, "active", june.1), &runtime)?.ids()?, ["u2".into()]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn concentration(
@@ -195,10 +195,16 @@ pub fn concentrated(
     source: &dyn Timelines,
     model: &StageModel,
     audience: &Audience,
+    ((start, end), params): ((Day, Day), &ConcentrationParams),
     (scope, stage, day): (&ScopeValue, &str, Day),
     runtime: &Runtime<'_>,
 ) -> Result<Audience, AnalysisError> {
-    let asked = Asked::new(source, model, None)?;
+    check_range(start, end)?;
+    if !(start..=end).contains(&day) {
+        return Err(AnalysisError::parameter("day", format!("{day} is not from {start} to {end}")));
+    }
+    // Of the same days as the table, so that the same scopes are known.
+    let asked = Asked::new(source, model, params.scopes.as_deref())?;
     let wanted = if stage == ACTIVE {
         None
     } else {
@@ -208,7 +214,7 @@ pub fn concentrated(
     let made = format!("{} in {scope} {stage} on {day}", audience.made());
     people(
         &asked,
-        &asked.question(day, day),
+        &asked.question(start, end),
         Some(scope),
         &made,
         runtime,

@@ -76,7 +76,8 @@ struct Stage {
     /// In it on the past days, how many of these bought within the horizon, and what they spent.
     past: i64,
     buyers: i64,
-    spent: f64,
+    /// Nothing where a brand's share of its categories is not known.
+    spent: Option<f64>,
     exact: i128,
 }
 
@@ -85,7 +86,7 @@ impl std::ops::AddAssign for Stage {
         self.now += more.now;
         self.past += more.past;
         self.buyers += more.buyers;
-        self.spent += more.spent;
+        self.spent = self.spent.zip(more.spent).map(|(own, more)| own + more);
         self.exact += more.exact;
     }
 }
@@ -233,6 +234,12 @@ pub fn consumer_equity(
 ) -> Result<ConsumerEquity, AnalysisError> {
     let mut prepared = Prepared::new(source, model, as_of, params)?;
     let market = if params.category_spend {
+        if source.schema().column("category").is_none() {
+            return Err(AnalysisError::parameter(
+                "spend",
+                "the EventSchema maps no category, and \"category\" needs one",
+            ));
+        }
         let category = Dimensions::new(&mut prepared.asked, "spend", &["category".to_owned()], None)?;
         let window = as_of.number() - prepared.horizon + 1..=as_of.number();
         let question = prepared.asked.question(prepared.first(), as_of);
@@ -315,8 +322,8 @@ fn find(prepared: &Prepared<'_>, market: Option<&market::Market>, runtime: &Runt
     found.stages.resize(about.scopes.len() * stages, Stage::default());
     found.peopled.resize(prepared.past.len(), false);
     for (place, stage) in found.stages.iter_mut().enumerate() {
-        let share = market.map_or(1.0, |market| market.share((place / stages) as u32));
-        stage.spent = amount(stage.exact) * share;
+        let share = market.map_or(Some(1.0), |market| market.share((place / stages) as u32));
+        stage.spent = share.map(|share| amount(stage.exact) * share);
     }
     Ok((found, about))
 }
@@ -340,7 +347,7 @@ fn worth(stages: &[Stage]) -> Vec<Worth> {
         .map(|place| {
             let (pool, pooled) = pooled(place);
             let conversion = ratio(pool.buyers as f64, pool.past as f64);
-            let value = ratio(pool.spent, pool.buyers as f64);
+            let value = pool.spent.and_then(|spent| ratio(spent, pool.buyers as f64));
             let now = stages[place].now as f64;
             let asset = match (conversion, value) {
                 _ if stages[place].now == 0 => Some(0.0),
@@ -468,6 +475,14 @@ fn answer(
 }
 
 impl ConsumerEquity {
+    /// A scope of the answer, as the data has it.
+    ///
+    /// # Errors
+    /// [`AnalysisError::UnknownScope`].
+    pub fn scope(&self, scope: &ScopeValue) -> Result<ScopeValue, AnalysisError> {
+        find_scope(&self.scopes, scope).map(|place| self.scopes[place].clone())
+    }
+
     /// What made the assets of an earlier day into these: the parts of more people (V), better conversion (C) and higher value (W), which add up.
     ///
     /// `scope`, `asset_before`, `asset_after`, `change`, `consumers_part`, `conversion_part`, `value_part` (float64, in units of the amount column): scopes of both days;
@@ -476,28 +491,20 @@ impl ConsumerEquity {
     /// # Errors
     /// A table that Arrow cannot hold.
     pub fn compare(&self, before: &ConsumerEquity, method: Split) -> Result<Answer, AnalysisError> {
-        let both: Vec<(&ScopeValue, Option<[[f64; 3]; 2]>)> = self
+        let both: Vec<(&ScopeValue, [Option<[f64; 3]>; 2])> = self
             .scopes
             .iter()
             .enumerate()
             .filter_map(|(place, scope)| {
                 let earlier = before.scopes.binary_search(scope).ok()?;
-                Some((
-                    scope,
-                    before.factors[earlier]
-                        .zip(self.factors[place])
-                        .map(|(before, after)| [before, after]),
-                ))
+                Some((scope, [before.factors[earlier], self.factors[place]]))
             })
             .collect();
-        let worth = |factors: [f64; 3]| factors.iter().product::<f64>();
-        let part = |which: usize| {
-            figures(
-                both.iter()
-                    .map(move |(_, both)| both.map(|[before, after]| split(before, after, method)[which])),
-            )
-        };
-        let figure = |of: &dyn Fn([[f64; 3]; 2]) -> f64| figures(both.iter().map(|(_, both)| both.map(of)));
+        let worth = |factors: Option<[f64; 3]>| factors.map(|factors| factors.iter().product::<f64>());
+        let split_of = |[before, after]: [Option<[f64; 3]>; 2]| Some(split(before?, after?, method));
+        let part = |which: usize| figures(both.iter().map(move |(_, both)| split_of(*both).map(|parts| parts[which])));
+        let change = |[before, after]: [Option<[f64; 3]>; 2]| Some(worth(after)? - worth(before)?);
+        let figure = |of: &dyn Fn([Option<[f64; 3]>; 2]) -> Option<f64>| figures(both.iter().map(|(_, both)| of(*both)));
         let scopes: Vec<ScopeValue> = both.iter().map(|(scope, _)| (*scope).clone()).collect();
         let method = if method == Split::Lmdi { "lmdi" } else { "shapley" };
         Ok(Answer {
@@ -505,7 +512,7 @@ impl ConsumerEquity {
                 ("scope", scope_array(&scopes, self.scope_type, 0..scopes.len())),
                 ("asset_before", figure(&|[before, _]| worth(before))),
                 ("asset_after", figure(&|[_, after]| worth(after))),
-                ("change", figure(&|[before, after]| worth(after) - worth(before))),
+                ("change", figure(&change)),
                 ("consumers_part", part(0)),
                 ("conversion_part", part(1)),
                 ("value_part", part(2)),

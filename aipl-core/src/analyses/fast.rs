@@ -196,7 +196,8 @@ pub fn fast(
     let prepared = Prepared::new(source, model, (start, end), params)?;
     let (found, about) = count_groups::<7>(&prepared, runtime)?;
     let place = |scope: &ScopeValue| find_scope(&about.scopes, scope);
-    let panel: Vec<usize> = params.panel.iter().flatten().map(place).collect::<Result<_, _>>()?;
+    // A brand of the panel that nothing is known of has nobody.
+    let panel: Vec<Option<usize>> = params.panel.iter().flatten().map(|scope| place(scope).ok()).collect();
     let shown: Vec<usize> = match &params.scopes {
         Some(scopes) => {
             let mut shown = scopes.iter().map(place).collect::<Result<Vec<_>, _>>()?;
@@ -261,7 +262,7 @@ fn columns(
     scopes: &[ScopeValue],
     found: &[[i64; 7]],
     shown: &[usize],
-    panel: &[usize],
+    panel: &[Option<usize>],
 ) -> Result<arrow::array::RecordBatch, AnalysisError> {
     let group = |name: &str| FAST_GROUPS.iter().position(|known| *known == name).unwrap_or_default();
     let count = |name: &'static str| (name, counts(shown.iter().map(|scope| found[*scope][group(name)])));
@@ -270,8 +271,8 @@ fn columns(
     };
     let rate = |above, below| shares(shown.iter().map(|scope| (found[*scope][group(above)], found[*scope][group(below)])));
     let number = |name: &'static str| move |scope: &usize| Some(found[*scope][group(name)] as f64);
-    let in_panel = |value: &dyn Fn(&usize) -> Option<f64>, of: fn(f64, &[f64]) -> Option<f64>| -> ArrayRef {
-        let others: Vec<f64> = panel.iter().filter_map(value).collect();
+    let in_panel = |value: &dyn Fn(&usize) -> Option<f64>, of: fn(f64, &[f64]) -> Option<f64>, absent: Option<f64>| -> ArrayRef {
+        let others: Vec<f64> = panel.iter().filter_map(|scope| scope.as_ref().map_or(absent, value)).collect();
         figures(shown.iter().map(|scope| of(value(scope)?, &others)))
     };
     table([
@@ -284,12 +285,12 @@ fn columns(
         count("superiority"),
         count("thriving"),
         ("thriving_rate", rate("thriving", "superiority")),
-        ("fertility_percentile", in_panel(&number("fertility"), percentile)),
-        ("advancing_percentile", in_panel(&share("advanced", "aipl_start"), percentile)),
-        ("superiority_percentile", in_panel(&number("superiority"), percentile)),
-        ("thriving_percentile", in_panel(&share("thriving", "superiority"), percentile)),
-        ("fertility_index", in_panel(&number("fertility"), log_index)),
-        ("superiority_index", in_panel(&number("superiority"), log_index)),
+        ("fertility_percentile", in_panel(&number("fertility"), percentile, Some(0.0))),
+        ("advancing_percentile", in_panel(&share("advanced", "aipl_start"), percentile, None)),
+        ("superiority_percentile", in_panel(&number("superiority"), percentile, Some(0.0))),
+        ("thriving_percentile", in_panel(&share("thriving", "superiority"), percentile, None)),
+        ("fertility_index", in_panel(&number("fertility"), log_index, Some(0.0))),
+        ("superiority_index", in_panel(&number("superiority"), log_index, Some(0.0))),
     ])
 }
 

@@ -15,7 +15,7 @@ pub(crate) struct Market {
     trade: Trade,
     category: Dimensions,
     categories: Vec<BTreeSet<u64>>,
-    shares: Vec<f64>,
+    shares: Vec<Option<f64>>,
 }
 
 /// A consumer's purchases and refunds with all brands: day, category, amount.
@@ -49,7 +49,7 @@ pub(crate) fn read(
     let share = |(scope, own): (usize, &BTreeSet<u64>)| {
         let sum = |of: &dyn Fn(&u64) -> i128| amount(own.iter().map(of).sum());
         let sold = sum(&|category| sold.get(&(scope as u32, *category)).copied().unwrap_or(0));
-        ratio(sold, sum(&|category| whole.get(category).copied().unwrap_or(0))).unwrap_or(0.0)
+        ratio(sold, sum(&|category| whole.get(category).copied().unwrap_or(0)))
     };
     let shares = categories.iter().enumerate().map(share).collect();
     Ok(Market {
@@ -62,8 +62,8 @@ pub(crate) fn read(
 
 impl Market {
     /// A brand's share of its categories' GMV.
-    pub fn share(&self, scope: u32) -> f64 {
-        self.shares.get(scope as usize).copied().unwrap_or(0.0)
+    pub fn share(&self, scope: u32) -> Option<f64> {
+        self.shares.get(scope as usize).copied().flatten()
     }
 
     /// What a consumer spent in the categories of a brand.

@@ -166,7 +166,7 @@ impl Grouping for Prepared<'_> {
     }
 
     fn judge<'b>(&'b self, bucket: Bucket<'b>) -> Judge<'b> {
-        let (mut reader, mut ids) = (OrderReader::new(self.trade, &bucket), Vec::new());
+        let (mut reader, mut ids) = (OrderReader::new(self.trade, &bucket).since(self.days.0.number()), Vec::new());
         Box::new(move |history| self.judge_history(&bucket, &mut reader, &mut ids, history).0)
     }
 }
@@ -221,7 +221,7 @@ pub fn membership(
     let prepared = Prepared::new(source, days, params)?;
     let each = |bucket: &Bucket<'_>, all: &mut Vec<Counted>| {
         all.resize(bucket.scopes.len(), Counted::default());
-        let (mut reader, mut ids) = (OrderReader::new(prepared.trade, bucket), Vec::new());
+        let (mut reader, mut ids) = (OrderReader::new(prepared.trade, bucket).since(days.0.number()), Vec::new());
         bucket.timelines.for_each_history(|history| {
             let (groups, bought) = prepared.judge_history(bucket, &mut reader, &mut ids, &history);
             all[history.scope as usize] += Counted {

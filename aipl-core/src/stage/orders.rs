@@ -106,6 +106,8 @@ pub struct OrderReader<'a> {
     trade: Trade,
     masks: &'a [u64],
     layout: PayloadLayout,
+    /// Rows before this day are not looked at.
+    since: i32,
     entries: Vec<Entry>,
     orders: Vec<Order>,
     lines: Vec<Line>,
@@ -119,10 +121,18 @@ impl<'a> OrderReader<'a> {
             trade,
             masks: bucket.masks,
             layout: bucket.timelines.layout(),
+            since: i32::MIN,
             entries: Vec::new(),
             orders: Vec::new(),
             lines: Vec::new(),
         }
+    }
+
+    /// The same reader, which does not look at rows before a day: an order is dated by its first row from then on.
+    #[must_use]
+    pub fn since(mut self, day: i32) -> Self {
+        self.since = day;
+        self
     }
 
     /// The orders of a history, in order of day.
@@ -164,7 +174,7 @@ impl<'a> OrderReader<'a> {
         let mut named = false;
         for (row, &word) in history.words.iter().enumerate() {
             let mask = self.masks[class_of(word)];
-            if mask & (self.trade.purchase | self.trade.refund) == 0 {
+            if mask & (self.trade.purchase | self.trade.refund) == 0 || day_of(word) < self.since {
                 continue;
             }
             let payload = &history.payloads[row * width..(row + 1) * width];
@@ -215,7 +225,7 @@ impl<'a> OrderReader<'a> {
             .map(|refund| refund.row);
         let rest = if taker.is_some() { (paid + said).max(0) } else { 0 };
         let left = paid + said - rest;
-        let counts = refunds.is_empty() || left > 0 || (said == 0 && taker.is_none());
+        let counts = refunds.is_empty() || left > 0;
         for purchase in purchases {
             self.line(purchase, day, signed(purchase), counts);
         }

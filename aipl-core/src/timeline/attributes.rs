@@ -108,7 +108,10 @@ impl Attributes {
             (None, None) => Vec::new(),
         };
         if names.is_empty() && !rows.is_empty() {
-            return Err(refuse(consumer, "is the only column", "a table with at least one tag"));
+            return Err(refuse(consumer, "the only column", "a table with at least one tag"));
+        }
+        if let Some((_, name)) = names.iter().enumerate().find(|(place, name)| names[..*place].contains(name)) {
+            return Err(refuse(name, "named twice", "each tag once"));
         }
         let mut disagreeing = BTreeSet::new();
         let tags = names
