@@ -2,6 +2,7 @@
 
 import datetime as dt
 import importlib.util
+import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import assets
 import bank
 import identities
 import snapshot
@@ -191,3 +193,56 @@ def test_a_bank_answers_as_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "argv", arguments)
     assert bank.main() == 0
     assert "400 events in 5 batches" in capsys.readouterr().out
+
+
+def shop(path: Path, ids: str) -> None:
+    """A small log of a year with several purchases an order, members who leave and come back, and every brand in every month."""
+    lots = random.Random(5)
+    actions = ["impression", "view", "view", "click", "add_to_cart", "favorite", "search", "follow", "unfollow", "review"]
+    actions += ["purchase"] * 4 + ["member_join", "member_leave"]
+    rows: dict[str, list[Any]] = {"user_id": [], "brand": [], "action": [], "ts": [], "rating": [], "amount": []}
+    for number in range(6_000):
+        # Every fifth day, so that orders have several lines; the last is December 30, and noon is when joins and leaves meet.
+        moment = dt.datetime(2024, 12, 30, tzinfo=dt.timezone.utc) - dt.timedelta(days=5 * lots.randrange(73))
+        action, user = lots.choice(actions), lots.randrange(1, 90)
+        hour = 12 if action.startswith("member") else lots.randrange(24)
+        row = {
+            "user_id": f"u{user:07}" if ids == "text" else user,
+            "brand": f"b{min(lots.randrange(5), number % 5):03}",
+            "action": action,
+            "ts": int(moment.timestamp() + hour * 3600) * 1_000_000,
+            "rating": float(lots.randrange(1, 6)) if action == "review" else None,
+            "amount": lots.randrange(1_000, 20_000) / 100 if action == "purchase" else None,
+        }
+        for column, values in rows.items():
+            values.append(row[column])
+    kinds = {"ts": pa.timestamp("us"), "rating": pa.float64(), "amount": pa.float64()}
+    pq.write_table(pa.table({name: pa.array(values, kinds.get(name)) for name, values in rows.items()}), path)
+
+
+@pytest.mark.parametrize("ids", ["int", "text"])
+def test_consumer_assets_are_the_same_in_both_engines(ids: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("duckdb")
+    shop(tmp_path / "part.parquet", ids)
+    arguments = [str(tmp_path), "--repeat", "1", "--threads", "1", *(["--clustered"] if ids == "text" else [])]
+    status = assets.main(arguments)
+    printed = capsys.readouterr()
+    assert (status, printed.err) == (0, "")
+    assert "all answers are equal" in printed.out
+    for measure in assets.MEASURES:
+        assert f"\n{measure} " in printed.out
+
+
+def test_a_different_asset_is_told(tmp_path: Path) -> None:
+    columns = {"scope": ["b0", "b1"], "start": [1, 2], "new": [0, 0], "returned": [0, 0], "lapsed": [0, 0], "end": [1, 2]}
+    paths = [tmp_path / f"{name}.parquet" for name in ("aipl", "same", "other", "fewer", "empty")]
+    tables = [columns, columns, {**columns, "end": [1, 3]}, {name: values[:1] for name, values in columns.items()}]
+    tables.append({"scope": ["b0", "b1", "b2"], **{name: [*values, 0] for name, values in columns.items() if name != "scope"}})
+    for path, table in zip(paths, tables, strict=True):
+        pq.write_table(pa.table(table), path)
+    told = [assets.compare("aac_bridge", paths[0], other) for other in paths[1:]]
+    assert told[0] is None and told[3] is None
+    assert told[1] == "aac_bridge: aipl.parquet and other.parquet differ in 1 of 2 rows, such as\n  ('b1',): end 2 and 3"
+    assert told[2] == "aac_bridge: aipl.parquet and fewer.parquet differ in 1 of 2 rows, such as\n  ('b1',): only in aipl.parquet"
+    assert assets.equal(100.0, 100.0 + 9e-8, 0.0) and not assets.equal(100.0, 100.0 + 2e-7, 0.0)
+    assert assets.equal(0.0, 9e-8, 100.0) and not assets.equal(None, 0.0, 100.0) and not assets.equal(True, None, 0.0)
