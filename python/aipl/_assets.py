@@ -376,7 +376,7 @@ def grow(
         First and last day of the earlier and the later period.
     by : str or list of str, optional
         Label fields of events (`category`, `channel`, …), tags of `attributes`, or `customers` (new or existing in the period): the change is split
-        within each group, and groups add up.
+        within each group, and groups add up. `customers` is always that, and names of the table's own columns are refused.
     method : {"lmdi", "shapley"}
         How the change of buyers × orders a buyer × GMV an order is split. LMDI needs factors above 0, and is Shapley's where one is not.
     scopes : list, optional

@@ -14,7 +14,7 @@ from aipl._arguments import Scope, type_error
 from aipl._audience import Audience
 from aipl._errors import ParameterError
 from aipl._events import Events, Progress, checked_progress
-from aipl._measured import Attributes, Measured, attributes_or_none, value_text
+from aipl._measured import Attributes, Measured, attributes_or_none, decimal, value_text
 from aipl._question import Source
 from aipl._report import Report, account
 from aipl._table import Table
@@ -374,7 +374,7 @@ def _thresholds(scheme: Mapping[str, object]) -> tuple[list[int], list[int], lis
         check.choice("scheme", name, names)
     days, orders, amounts = (listed(name) for name in names)
     whole = [[check.count("scheme", item) for item in values] for values in (days, orders)]
-    return whole[0], whole[1], [float(item) for item in amounts]
+    return whole[0], whole[1], [decimal("scheme['monetary']", item) for item in amounts]
 
 
 def rfm(

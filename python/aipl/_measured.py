@@ -10,6 +10,8 @@ from aipl import _arguments as check
 from aipl import _core
 from aipl._arguments import Scope, text, type_error
 from aipl._audience import Audience
+from aipl._bank import DataBank
+from aipl._errors import ParameterError
 from aipl._events import Events
 from aipl._identity import IdentityMap
 from aipl._question import Source
@@ -22,19 +24,23 @@ __all__ = ["Attributes", "attributes"]
 class Measured(Table):
     """A table of which every cell that counts people can give them; the source is asked again."""
 
-    __slots__ = ("_measured",)
+    __slots__ = ("_bank", "_measured")
 
     def __init__(self, measured: _core.Measured, source: Source) -> None:
         # A log warned of rejected rows when it was loaded.
         report = account(measured.report(), warn=isinstance(source, Events))
         super().__init__(measured.table(0), report, json.loads(measured.recipe()))
         self._measured = measured
+        self._bank = (source, source.commit) if isinstance(source, DataBank) else None
 
     def _more(self, number: int, name: str) -> Table:
         return Table(self._measured.table(number), self._report, {**self._recipe, "table": name})
 
     def _people(self, scope: Scope | None, *cell: str | None) -> Audience:
         of = None if scope is None else check.scope("scope", scope)
+        if self._bank is not None and self._bank[0].commit != self._bank[1]:
+            then = self._bank[1]
+            raise ParameterError(f"the bank has gone on since this answer, from commit {then}; ask again, or ask bank.as_of_commit({then})")
         return Audience._found(self._measured.audience(of, list(cell)))
 
 
@@ -156,5 +162,13 @@ def numbers(name: str, value: Mapping[str, object], keys: tuple[str, ...]) -> di
         check.choice(name, key, keys)
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise type_error(f"{name}[{key!r}]", "a number", number)
-        found[key] = float(number)
+        found[key] = decimal(f"{name}[{key!r}]", number)
     return found
+
+
+def decimal(name: str, number: float) -> float:
+    """A number as the core takes it."""
+    try:
+        return float(number)
+    except OverflowError:
+        raise ParameterError(f"{name}: the number is too large") from None

@@ -348,7 +348,6 @@ def test_refusals_name_what_is_wrong() -> None:
     late = {"start": AS_OF, "end": JUNE[0]}
     asked: list[tuple[str, Callable[[], Any]]] = [
         ('no scope "q"', lambda: aipl.gmv_aac(log, **SPAN).audience("q", AS_OF, "aac")),
-        ('no scope "q"', lambda: aipl.grow_opportunity(log, period=JUNE, scopes=["q"])),
         ('no scope "q"', lambda: aipl.rfm(log, as_of=AS_OF).audience("potential", "q")),
         ("day: 2024-06-29 is not the last day of a step", lambda: aipl.gmv_aac(log, **SPAN).audience("x", "2024-06-29", "aac")),
         ('type: "champions" is not one of', lambda: aipl.rfm(log, as_of=AS_OF).audience("champions")),

@@ -17,6 +17,7 @@ use crate::analyses::totals::{Trading, amount, bit_of, check_days, figures, peop
 use crate::audience::Audience;
 use crate::base::Day;
 use crate::base::suggest::hint;
+use crate::event::schema::LABEL_FIELDS;
 use crate::model::StageModel;
 use crate::model::data::OUT;
 use crate::stage::{Labeler, OrderReader, Trade};
@@ -217,10 +218,15 @@ impl<'a> Prepared<'a> {
 /// Carries a measure: a standard one, or an own attribute.
 fn carry_measure(asked: &mut Asked<'_>, measure: &str) -> Result<usize, AnalysisError> {
     let schema = asked.source.schema();
-    if schema.column(measure).is_none() {
-        let mapped: Vec<&str> = schema.mapped().map(|(role, _)| role).skip(4).collect();
+    let required = ["consumer", "brand", "behavior", "time"];
+    let is_label = |role: &str| required.contains(&role) || LABEL_FIELDS.contains(&role);
+    if is_label(measure) || schema.column(measure).is_none() {
+        let mapped: Vec<&str> = schema.mapped().map(|(role, _)| role).filter(|role| !is_label(role)).collect();
         let tail = hint(measure, mapped.iter().copied());
-        let problem = format!("the EventSchema maps no {measure:?}{tail}; mapped: {}", mapped.join(", "));
+        let problem = format!(
+            "{measure:?} is no mapped measure or attribute{tail}; choices: {}",
+            mapped.join(", ")
+        );
         return Err(AnalysisError::parameter("discount", problem));
     }
     Ok(asked.program.carry_sum(measure))

@@ -80,6 +80,18 @@ struct Parts {
     levers: [f64; 5],
 }
 
+/// Columns besides levers and groups.
+const COLUMNS: [&str; 8] = [
+    "scope",
+    "gmv_before",
+    "gmv_after",
+    "change",
+    "buyers_before",
+    "buyers_after",
+    "orders_before",
+    "orders_after",
+];
+
 const LEVERS: [&str; 5] = ["penetration", "repurchase", "price", "extension", "new_products"];
 
 /// Takes a period, the key of a group, what was bought in it, and the GMV of new products.
@@ -115,6 +127,14 @@ impl<'a> Prepared<'a> {
         check_period("period0", first, end0)?;
         check_period("period1", start1, last)?;
         check_distinct("by", &params.by)?;
+        if let Some(name) = params
+            .by
+            .iter()
+            .find(|name| COLUMNS.contains(&name.as_str()) || LEVERS.contains(&name.as_str()))
+        {
+            let problem = format!("{name:?} is a column of the table itself; map the field, or name the tag, otherwise");
+            return Err(AnalysisError::parameter("by", problem));
+        }
         if start1 <= end0 {
             return Err(AnalysisError::parameter(
                 "period1",

@@ -2,6 +2,7 @@
 //!
 //! Definition: `python/docs/definitions/assets.md` (GROW; definitions §4.1). The use is sourced (where to grow next), the formula is ours.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, StringArray};
@@ -100,19 +101,19 @@ pub fn grow_opportunity(
     };
     let (mut all, about) = total(&asked, &asked.question(days.0, days.1), runtime, each, add_places)?;
     all.resize(about.scopes.len(), Trading::default());
+    let known = |scope: &ScopeValue| find_scope(&about.scopes, scope).ok();
+    // A named brand that nothing was bought of has neither a row nor a place in the panel.
     let named = |scopes: Option<&[ScopeValue]>| match scopes {
-        Some(scopes) => {
-            let found = scopes.iter().map(|scope| find_scope(&about.scopes, scope));
-            let mut found = found.collect::<Result<Vec<usize>, _>>()?;
-            found.sort_unstable();
-            found.dedup();
-            Ok::<_, AnalysisError>(found)
-        }
-        None => Ok((0..about.scopes.len()).collect()),
+        Some(scopes) => scopes.iter().filter_map(known).collect::<BTreeSet<usize>>(),
+        None => (0..about.scopes.len()).collect(),
     };
-    let shown = named(scopes)?;
+    let shown: Vec<usize> = named(scopes).into_iter().collect();
+    let unknown = scopes.into_iter().flatten().filter(|scope| known(scope).is_none());
+    let notes = unknown
+        .map(|scope| format!("scope {:?}: nothing was bought of it in the period", scope.to_string()))
+        .collect();
     let names = panel.map(|panel| panel.iter().map(ToString::to_string).collect::<Vec<_>>());
-    let panel = named(panel)?.into_iter().map(|scope| all[scope]).filter(|own| own.orders > 0);
+    let panel = named(panel).into_iter().map(|scope| all[scope]).filter(|own| own.orders > 0);
     let panel: Vec<[f64; 3]> = panel.map(|own| own.factors()).collect();
     let benchmarks = benchmarks(benchmark, &panel);
     let gains: Vec<[Option<f64>; 3]> = shown.iter().map(|scope| gains(all[*scope].factors(), benchmarks)).collect();
@@ -152,7 +153,7 @@ pub fn grow_opportunity(
         ("grow_opportunity", "money in units of the amount column"),
         &parameters,
         about,
-        Vec::new(),
+        notes,
         runtime,
     ))
 }

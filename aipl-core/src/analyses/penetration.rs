@@ -175,15 +175,12 @@ pub fn penetration(
     };
     let each = |bucket: &Bucket<'_>, market: &mut Market| prepared.count(bucket, market);
     let (market, about) = total(&prepared.asked, &prepared.question(), runtime, each, merge)?;
-    let wanted = match &params.scopes {
-        Some(scopes) => Some(
-            scopes
-                .iter()
-                .map(|scope| find_scope(&about.scopes, scope))
-                .collect::<Result<Vec<_>, _>>()?,
-        ),
-        None => None,
-    };
+    let known = |scope: &ScopeValue| find_scope(&about.scopes, scope).ok();
+    let wanted: Option<Vec<usize>> = params.scopes.as_ref().map(|scopes| scopes.iter().filter_map(known).collect());
+    let unknown = params.scopes.iter().flatten().filter(|scope| known(scope).is_none());
+    let unknown: Vec<String> = unknown
+        .map(|scope| format!("scope {:?}: nothing was bought of it in the period", scope.to_string()))
+        .collect();
     let category = params.category.as_deref();
     let number = prepared.category.number(&about.labels, 0, category).filter(|_| category.is_some());
     let mut rows: Vec<Row> = market.sold.iter().map(|(key, sold)| (*key, *sold)).collect();
@@ -194,6 +191,7 @@ pub fn penetration(
     });
     rows.sort_unstable_by_key(|(key, _)| *key);
     let mut notes = money_notes(prepared.trade.has_amounts());
+    notes.extend(unknown);
     notes.extend(
         category
             .filter(|_| number.is_none())
