@@ -294,7 +294,7 @@ def test_benefits_refuse_what_they_cannot_answer() -> None:
         ({"used": "uses"}, aipl.ParameterError, 'used: "uses" is not a behavior of the EventSchema'),
         ({"used": None}, TypeError, "used: a str is needed"),
         ({"coupon": "amount"}, aipl.ParameterError, 'coupon: "amount" is not a mapped label field'),
-        ({"discount": "discont"}, aipl.ParameterError, 'discount: the EventSchema maps no "discont"'),
+        ({"discount": "discont"}, aipl.ParameterError, 'discount: "discont" is no mapped measure'),
         ({"by": "stages"}, aipl.ParameterError, "by: 'stages' is not one of 'stage', 'customers'"),
         ({"by": "stage"}, aipl.ParameterError, "model: it is needed for by='stage'"),
         ({"model": DATABANK}, aipl.ParameterError, "model: it is needed for by='stage', and only for that"),
