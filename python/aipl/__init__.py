@@ -9,19 +9,13 @@ as audiences. Everything runs in this process; nothing is sent anywhere.
 """
 
 from aipl._assets import (
-    AacBridge,
     ConsumerEquity,
     Fast,
-    GmvAac,
     Grow,
-    NewVsExisting,
-    aac_bridge,
     consumer_equity,
     fast,
-    gmv_aac,
     grow,
     grow_opportunity,
-    new_vs_existing,
 )
 from aipl._audience import Audience, MatchReport, Universe
 from aipl._bank import DataBank
@@ -72,6 +66,7 @@ from aipl._members import (
 from aipl._model import StageModel
 from aipl._over_time import Timeline, history, timeline, transition_drivers, trend
 from aipl._report import Report
+from aipl._sales import AacBridge, GmvAac, NewVsExisting, aac_bridge, gmv_aac, new_vs_existing
 from aipl._schema import EventSchema
 from aipl._snapshot import Snapshot, snapshot
 from aipl._table import Table
