@@ -178,8 +178,7 @@ impl<'a> Prepared<'a> {
         {
             let mask = bucket.masks[class_of(word)];
             let payload = &history.payloads[row * width..(row + 1) * width];
-            for (step, bit) in self.steps.iter().enumerate().filter(|(_, bit)| mask & **bit != 0) {
-                debug_assert!(*bit != 0);
+            for (step, _) in self.steps.iter().enumerate().filter(|(_, bit)| mask & **bit != 0) {
                 funnel.events[step] += 1;
                 funnel.people[step] = 1;
                 let coupon = self.coupon.map_or(0, |place| payload[layout.labels_at() + place]);

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::analyses::asked::{AnalysisError, Asked, Within};
 use crate::analyses::labels::{counts, label_array, scope_array};
 use crate::analyses::outcome::Report;
-use crate::analyses::totals::{MAX_CELLS, people, shares, table, total};
+use crate::analyses::totals::{MAX_CELLS, add_places, people, shares, table, total};
 use crate::audience::Audience;
 use crate::base::{ConsumerIdx, Day};
 use crate::model::StageModel;
@@ -71,6 +71,14 @@ impl<'a> Prepared<'a> {
                 .unwrap_or(Day::MIN)
         };
         (day(self.days.first()), day(self.days.last()))
+    }
+
+    /// What reads the stages and orders of a bucket's histories.
+    fn kernels<'b>(&'b self, bucket: &Bucket<'b>) -> (IntervalFinder<'b>, OrderReader<'b>) {
+        let (first, last) = self.range();
+        let layout = bucket.timelines.layout();
+        let finder = IntervalFinder::new(&self.asked.program, bucket.masks, layout, first.number(), last.number());
+        (finder, OrderReader::new(self.trade, bucket))
     }
 
     /// The label of a history at the close of each day, and whether it has bought on any day from the first to it.
@@ -157,14 +165,7 @@ pub fn cohort_track(
         }
         cells.resize(size, 0);
         let members = prepared.within.members(bucket);
-        let mut finder = IntervalFinder::new(
-            &prepared.asked.program,
-            bucket.masks,
-            bucket.timelines.layout(),
-            first.number(),
-            last.number(),
-        );
-        let mut orders = OrderReader::new(prepared.trade, bucket);
+        let (mut finder, mut orders) = prepared.kernels(bucket);
         bucket.timelines.for_each_history(|history| {
             if !members.contains(history.consumer) {
                 return;
@@ -178,13 +179,7 @@ pub fn cohort_track(
             });
         });
     };
-    let (mut cells, about) = total(
-        &prepared.asked,
-        &prepared.asked.question(first, last),
-        runtime,
-        each,
-        crate::analyses::totals::add_places,
-    )?;
+    let (mut cells, about) = total(&prepared.asked, &prepared.asked.question(first, last), runtime, each, add_places)?;
     let scopes = about.scopes.len();
     if scopes * dates * width > MAX_CELLS {
         return Err(AnalysisError::parameter(
@@ -267,14 +262,7 @@ pub fn cohort_people(
     let made = format!("{} in {scope} {stage} on {day}", audience.made());
     let found = people(&prepared.asked, &question, Some(scope), &made, runtime, |bucket, place, push| {
         let members = prepared.within.members(bucket);
-        let mut finder = IntervalFinder::new(
-            &prepared.asked.program,
-            bucket.masks,
-            bucket.timelines.layout(),
-            first.number(),
-            last.number(),
-        );
-        let mut orders = OrderReader::new(prepared.trade, bucket);
+        let (mut finder, mut orders) = prepared.kernels(bucket);
         bucket.timelines.for_each_history(|history| {
             if Some(history.scope as usize) != place || !members.contains(history.consumer) {
                 return;
