@@ -139,6 +139,12 @@ class Case:
         some = aipl.Audience.from_ids([numbers[person] for person in self.people[:4]], source.load())
         return self.source.with_identity(people, id_type="account"), source, some
 
+    def same_for_persons(self, ask: Callable[[Any, aipl.Audience], list[aipl.Table]]) -> None:
+        """Answers of events that are seen through a map are those of events written of persons."""
+        mapped, written, audience = self.as_persons()
+        for one, other in zip(ask(mapped, audience), ask(written, audience), strict=True):
+            assert one.to_arrow().equals(other.to_arrow())
+
     def same_everywhere(self, folder: Path, ask: Callable[[Any], list[aipl.Table]]) -> None:
         """Answers are the same, to the last bit, of a source, a log, a bank and rows in another order, on one thread and on two."""
         shuffled = aipl.from_arrow(random_logs.as_arrow(self.rng.sample(self.events, len(self.events))), SCHEMA, tz=ZONE)
