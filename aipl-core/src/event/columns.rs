@@ -157,6 +157,18 @@ impl IdColumn {
         }
     }
 
+    /// Whether a value may be present and not acceptable.
+    #[must_use]
+    pub fn can_be_bad(&self) -> bool {
+        match self {
+            IdColumn::Int(_) => false,
+            IdColumn::Dictionary { values, .. } => {
+                values.can_be_bad() && (0..values.len()).any(|place| matches!(values.get(place), IdRef::Bad(_)))
+            }
+            _ => true,
+        }
+    }
+
     /// Calls `visit` with every row's identifier, in order.
     #[inline]
     pub fn for_each(&self, mut visit: impl FnMut(usize, IdRef<'_>)) {
@@ -169,6 +181,10 @@ impl IdColumn {
                     .enumerate()
                     .for_each(|(row, &value)| visit(row, IdRef::Int(value)));
             }
+            IdColumn::Int(array) => array
+                .iter()
+                .enumerate()
+                .for_each(|(row, value)| visit(row, value.map_or(IdRef::Null, IdRef::Int))),
             IdColumn::Utf8(array) => array
                 .iter()
                 .enumerate()
@@ -181,6 +197,13 @@ impl IdColumn {
                 .iter()
                 .enumerate()
                 .for_each(|(row, text)| visit(row, text.map_or(IdRef::Null, check_text))),
+            IdColumn::Dictionary { keys, array, values } => {
+                let valid = array.nulls().map(|nulls| nulls.iter());
+                let valid = valid.into_iter().flatten().chain(std::iter::repeat(true));
+                for ((row, &key), valid) in keys.iter().enumerate().zip(valid) {
+                    visit(row, if valid { values.get(key) } else { IdRef::Null });
+                }
+            }
             _ => (0..self.len()).for_each(|row| visit(row, self.get(row))),
         }
     }

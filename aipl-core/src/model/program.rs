@@ -1,5 +1,6 @@
 //! A compiled stage model: bit masks and small tables that kernels can run on integers alone.
 
+use crate::base::Day;
 use crate::model::data::{Condition, ScopeKind};
 
 /// Most different leaves (rules that count, or states) of a model.
@@ -38,6 +39,8 @@ pub struct Program {
     pub unmatched: Vec<String>,
     /// Distinct windows, each with the leaves that it closes: an event `age` days old counts where `age < days`.
     pub windows: Vec<(i32, u64)>,
+    /// Leaves still open by age in days; what holds for the last holds for all greater ones.
+    pub(crate) open: Vec<u64>,
     pub(crate) expressions: Vec<Expression>,
     pub(crate) table: Vec<u8>,
     /// Leaves true as soon as one event matches.
@@ -141,16 +144,11 @@ impl Program {
             .map_or(0, |stage| stage as u8 + 1)
     }
 
-    /// Leaves still open to an event of this age in days.
+    /// Leaves still open to an event of this age in days; all of them to one of the day itself or later.
     #[must_use]
+    #[inline]
     pub fn open_leaves(&self, age: i32) -> u64 {
-        let mut open = u64::MAX;
-        for &(days, leaves) in &self.windows {
-            if age >= days {
-                open &= !leaves;
-            }
-        }
-        open
+        self.open[(age.max(0) as usize).min(self.open.len() - 1)]
     }
 
     /// Whether every rule asks for one event or for two days, so that a second event of a kind on one day changes nothing.
@@ -216,6 +214,12 @@ impl Program {
             }
         }
         self.windows.sort_unstable();
+        // No event is older than the calendar is long.
+        let longest = self.windows.last().map_or(0, |(days, _)| (*days).min(Day::MAX.number() + 1));
+        let closed = |age: i32| self.windows.iter().filter(move |(days, _)| age >= *days);
+        self.open = (0..=longest)
+            .map(|age| closed(age).fold(u64::MAX, |open, (_, leaves)| open & !leaves))
+            .collect();
     }
 
     /// A program without stages; what it lets through is what is watched.
@@ -236,6 +240,7 @@ impl Program {
             existence: false,
             unmatched: Vec::new(),
             windows: Vec::new(),
+            open: vec![u64::MAX],
             expressions: Vec::new(),
             table: Vec::new(),
             once: 0,

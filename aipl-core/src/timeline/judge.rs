@@ -259,12 +259,8 @@ impl<'a> Judge<'a> {
                 .filter(|(_, holds)| !holds)
                 .for_each(|(mask, _)| *mask &= !filter.leaves);
         }
-        if !program.windows.is_empty() {
-            masks
-                .iter_mut()
-                .zip(batch.days)
-                .filter(|(_, day)| **day < self.plan.first_day)
-                .for_each(|(mask, &day)| *mask &= program.open_leaves(self.plan.first_day - day));
+        for (mask, &day) in masks.iter_mut().zip(batch.days) {
+            *mask &= program.open_leaves(self.plan.first_day - day);
         }
         masks
     }
@@ -391,7 +387,10 @@ impl<'a> Judge<'a> {
         }
         let roles = std::iter::once("brand").chain(more.into_iter().filter(|(wanted, _)| *wanted).map(|(_, role)| role));
         for role in roles.chain(carried) {
-            let Some(column) = self.label_column(batch, role)? else { continue };
+            let column = self.label_column(batch, role)?;
+            let Some(column) = column.filter(|column| role == "brand" || column.can_be_bad()) else {
+                continue;
+            };
             let name = self.plan.schema.column(role).unwrap_or_default();
             column.for_each(|row, id| {
                 let reason = match id {

@@ -19,6 +19,7 @@ use crate::source::{EventBatch, OnError, SourceError};
 use crate::timeline::bucket::{BucketTimelines, StateSpan, States, starts};
 use crate::timeline::judge::{Judge, Judged, Plan};
 use crate::timeline::labels::settle_payloads;
+use crate::timeline::numbers::NOT_WANTED;
 use crate::timeline::read::each_bucket;
 use crate::timeline::rows::{PayloadLayout, Toggle, class_of, day_of, pack, scope_of};
 use crate::timeline::runtime::Runtime;
@@ -104,10 +105,14 @@ pub(crate) fn visit(
     let unchecked = |role: &str| home.schema().column(role).map(|_| DataType::Float64);
     let plan = Plan::new(home, question, |role| unchecked(role).filter(|_| !MEASURE_FIELDS.contains(&role)));
     runtime.progress().begin(home.rows());
+    let mut first_days = question.program.first_days(question.first.number());
+    if question.places {
+        first_days.fill(i32::MIN);
+    }
     let asked = Asked {
         question,
         columns,
-        first_days: question.program.first_days(question.first.number()),
+        first_days,
         only: question.consumer.map(|consumer| universe.find(consumer)),
         plan: &plan,
         place: "log".into(),
@@ -185,7 +190,7 @@ impl Asked<'_> {
         let mut judge = judge.unwrap_or_else(|| Judge::new(self.plan));
         let judged = self.judge(&mut judge, run, &chosen, tally)?;
         self.judges.lock().unwrap_or_else(PoisonError::into_inner).push(judge);
-        let draft = self.collect(run, &chosen, &judged);
+        let draft = self.collect(run, &chosen, judged);
         tally.rows_kept += (draft.words.len() + draft.toggles.len()) as u64;
         Ok(draft)
     }
@@ -201,12 +206,16 @@ impl Asked<'_> {
                 bound(false)..bound(true)
             }
         };
-        let everything = self.plan.layout.places;
-        let may = |&row: &u32| {
-            let (day, code) = (run.days[row as usize], run.codes[row as usize]);
-            day <= last && (everything || day >= self.first_days[usize::from(code)])
-        };
-        range.filter(may).collect()
+        // Written whether it counts or not, and passed over if it does not: about every other row does, which no branch can foresee.
+        let (mut chosen, mut count) = (vec![0; range.len()], 0);
+        let within = range.start as usize..range.end as usize;
+        let rows = run.days[within.clone()].iter().zip(&run.codes[within]);
+        for (row, (&day, &code)) in range.zip(rows) {
+            chosen[count] = row;
+            count += usize::from((day <= last) & (day >= self.first_days[usize::from(code)]));
+        }
+        chosen.truncate(count);
+        chosen
     }
 
     fn judge(&self, judge: &mut Judge<'_>, run: &Run<'_>, chosen: &[u32], tally: &mut Tally) -> Result<Judged, ScanError> {
@@ -238,60 +247,82 @@ impl Asked<'_> {
         Ok(judge.judge(&batch, &vec![true; chosen.len()], tally)?)
     }
 
-    fn collect(&self, run: &Run<'_>, chosen: &[u32], judged: &Judged) -> Draft {
+    /// The rows of a run that matter, by their places among the chosen ones.
+    fn collect(&self, run: &Run<'_>, chosen: &[u32], judged: Judged) -> Draft {
+        let (toggles, existence, places) = (
+            &self.question.program.toggles,
+            self.question.program.existence,
+            self.plan.layout.places,
+        );
+        let (mut kept, mut count) = (vec![0u32; chosen.len()], 0);
+        let mut switches = Vec::new();
+        let found = judged.alive.iter().zip(&judged.scopes).zip(&judged.masks);
+        for ((at, &row), ((&alive, &scope), &mask)) in (0u32..).zip(chosen).zip(found) {
+            let counts = alive && scope != NOT_WANTED;
+            let switch = toggles[usize::from(run.codes[row as usize])].is_some();
+            if switch && counts {
+                switches.push(at);
+            }
+            kept[count] = at;
+            count += usize::from(counts && (mask != 0 || (existence && !switch) || places));
+        }
+        kept.truncate(count);
+        let row_of = |at: u32| chosen[at as usize];
+        let words = kept.iter().map(|&at| {
+            let (row, at) = (row_of(at) as usize, at as usize);
+            pack(judged.scopes[at], run.days[row], judged.classes[at])
+        });
         let mut draft = Draft {
-            words: Vec::with_capacity(chosen.len()),
+            words: words.collect(),
             ..Draft::default()
         };
+        draft.toggles = self.switches(run, &switches, chosen, &judged);
         match run.owners {
-            Owners::Locals(locals) => {
-                draft.owners.reserve(chosen.len());
-                for (at, &row) in chosen.iter().enumerate() {
-                    let (owner, before) = (locals[row as usize], draft.words.len());
-                    self.keep(run, judged, at, row, owner, &mut draft);
-                    draft.owners.resize(draft.owners.len() + draft.words.len() - before, owner);
-                }
-            }
+            Owners::Locals(locals) => draft.owners = kept.iter().map(|&at| locals[row_of(at) as usize]).collect(),
             Owners::Starts(starts) => {
-                draft.starts.reserve(starts.len());
-                draft.starts.push(0);
                 let mut at = 0;
-                for (consumer, &end) in (0u32..).zip(&starts[1..]) {
-                    while let Some(&row) = chosen.get(at).filter(|row| **row < end) {
-                        self.keep(run, judged, at, row, consumer, &mut draft);
-                        at += 1;
-                    }
-                    draft.starts.push(draft.words.len() as u32);
-                }
+                let place = |&end: &u32| {
+                    at += kept[at..].iter().take_while(|&&kept| row_of(kept) < end).count();
+                    at as u32
+                };
+                draft.starts = starts.iter().map(place).collect();
             }
         }
+        draft.payloads = pick(judged.payloads, self.plan.layout.width(), &kept, chosen.len());
         draft
     }
 
-    /// Takes the row at a place of the chosen ones into a draft, if it matters.
-    #[inline]
-    fn keep(&self, run: &Run<'_>, judged: &Judged, at: usize, row: u32, consumer: u32, draft: &mut Draft) {
-        let (day, code) = (run.days[row as usize], run.codes[row as usize]);
-        let toggle = self.question.program.toggles[usize::from(code)];
-        if !judged.matters(at, toggle.is_some(), self.plan) {
-            return;
-        }
-        if judged.masks[at] != 0 || toggle.is_none() || self.plan.layout.places {
-            let width = self.plan.layout.width();
-            draft.words.push(pack(judged.scopes[at], day, judged.classes[at]));
-            draft.payloads.extend_from_slice(&judged.payloads[at * width..(at + 1) * width]);
-        }
-        draft.toggles.extend(toggle.map(|toggle| {
+    /// The changes of states at some places of the chosen rows, with whose they are.
+    fn switches(&self, run: &Run<'_>, places: &[u32], chosen: &[u32], judged: &Judged) -> Vec<(u32, Toggle)> {
+        let change = |&at: &u32| {
+            let row = chosen[at as usize] as usize;
+            let toggle = self.question.program.toggles[usize::from(run.codes[row])]?;
+            let owner = match run.owners {
+                Owners::Locals(locals) => locals[row],
+                Owners::Starts(starts) => starts.partition_point(|&start| start as usize <= row) as u32 - 1,
+            };
             let change = Toggle {
-                scope: judged.scopes[at],
-                instant: run.instants[row as usize],
+                scope: judged.scopes[at as usize],
+                instant: run.instants[row],
                 off: !toggle.on,
                 state: toggle.state,
-                day,
+                day: run.days[row],
             };
-            (consumer, change)
-        }));
+            Some((owner, change))
+        };
+        places.iter().filter_map(change).collect()
     }
+}
+
+/// The payloads of some of so many rows.
+fn pick(payloads: Vec<u64>, width: usize, kept: &[u32], rows: usize) -> Vec<u64> {
+    if kept.len() == rows || width == 0 {
+        return payloads;
+    }
+    let row = |&at: &u32| &payloads[at as usize * width..(at as usize + 1) * width];
+    let mut picked = Vec::with_capacity(kept.len() * width);
+    kept.iter().for_each(|at| picked.extend_from_slice(row(at)));
+    picked
 }
 
 /// One draft a bucket, with starts.
