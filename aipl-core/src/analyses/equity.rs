@@ -283,7 +283,8 @@ fn find(prepared: &Prepared<'_>, market: Option<&market::Market>, runtime: &Runt
         let mut visit = |history: &History<'_>, spending: Option<&market::Spending>| {
             prepared.labels(&mut finder, history, &mut labels);
             let own = &mut found.stages[history.scope as usize * stages..][..stages];
-            let (orders, lines) = reader.both(history);
+            let was_in_one = labels[..prepared.past.len()].iter().any(|label| *label > 0);
+            let (orders, lines) = if was_in_one { reader.both(history) } else { Default::default() };
             for (place, past) in prepared.past.iter().enumerate().filter(|(place, _)| labels[*place] > 0) {
                 found.peopled[place] = true;
                 let window = prepared.window(*past);

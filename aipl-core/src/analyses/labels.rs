@@ -107,10 +107,16 @@ pub(crate) fn scope_array(scopes: &[ScopeValue], kind: IdKind, places: impl Exac
     match kind {
         IdKind::Int64 => Arc::new(Int64Array::from_iter_values(places.map(|place| int(&scopes[place])))),
         IdKind::Text => {
-            // Rows of one batch name few scopes over and over; each is written out once.
+            // Rows of one batch name few pairs over and over; each is written out once.
             let mut texts: HashMap<usize, String> = HashMap::new();
             let mut builder = StringBuilder::with_capacity(places.len(), places.len() * 8);
-            places.for_each(|place| builder.append_value(texts.entry(place).or_insert_with(|| scopes[place].to_string())));
+            places.for_each(|place| match &scopes[place] {
+                ScopeValue {
+                    main: IdValue::Text(brand),
+                    category: None,
+                } => builder.append_value(brand),
+                scope => builder.append_value(texts.entry(place).or_insert_with(|| scope.to_string())),
+            });
             Arc::new(builder.finish())
         }
     }

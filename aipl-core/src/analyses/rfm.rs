@@ -75,12 +75,20 @@ pub const RFM_TYPES: [&str; 8] = [
 /// A buyer of a brand.
 #[derive(Debug, Clone, Copy)]
 struct Buyer {
-    local: u32,
+    consumer: ConsumerIdx,
     scope: u32,
-    /// Recency, frequency, monetary value.
-    values: [i128; 3],
+    recency: i32,
+    frequency: u32,
+    monetary: i128,
     scores: [u8; 3],
     kind: u8,
+}
+
+impl Buyer {
+    /// Recency, frequency, monetary value, of which more is better: a short time since the last order is, so recency counts backward.
+    fn values(&self) -> [i128; 3] {
+        [-i128::from(self.recency), i128::from(self.frequency), self.monetary]
+    }
 }
 
 /// The buyers of brands with their scores and types.
@@ -89,8 +97,8 @@ pub struct Rfm {
     universe: Arc<Universe>,
     scopes: Vec<ScopeValue>,
     scope_type: IdKind,
-    /// By bucket, in order of consumer and scope.
-    buyers: Vec<Vec<Buyer>>,
+    /// In order of consumer and scope.
+    buyers: Vec<Buyer>,
     as_of: Day,
     report: Report,
     recipe: serde_json::Value,
@@ -139,7 +147,7 @@ pub fn rfm(source: &dyn Timelines, as_of: Day, params: &RfmParams, runtime: &Run
         ));
     }
     let window = as_of.number() - params.window as i32 + 1..=as_of.number();
-    let Folded { mut buckets, about } = fold(source, &asked.question(as_of, as_of), runtime, |bucket| {
+    let Folded { buckets, about } = fold(source, &asked.question(as_of, as_of), runtime, |bucket| {
         let mut reader = OrderReader::new(trade, &bucket);
         let mut buyers = Vec::new();
         bucket.timelines.for_each_history(|history| {
@@ -149,16 +157,19 @@ pub fn rfm(source: &dyn Timelines, as_of: Day, params: &RfmParams, runtime: &Run
             let Some(last) = last else { return };
             let monetary = lines.iter().filter(|line| window.contains(&line.day)).map(|line| line.amount).sum();
             buyers.push(Buyer {
-                local: history.consumer,
+                consumer: ConsumerIdx::new(bucket.number, history.consumer),
                 scope: history.scope,
-                values: [i128::from(as_of.number() - last), frequency, monetary],
+                recency: as_of.number() - last,
+                frequency,
+                monetary,
                 scores: [0; 3],
                 kind: 0,
             });
         });
         buyers
     })?;
-    score(&mut buckets, about.scopes.len(), &params.scheme);
+    let mut buyers = runtime.run(|| about.universe.sorted(&buckets.concat(), |buyer| buyer.consumer));
+    score(&mut buyers, about.scopes.len(), &params.scheme);
     let parameters = [
         ("as_of", json!(as_of.to_string())),
         ("window", json!(params.window)),
@@ -178,7 +189,7 @@ pub fn rfm(source: &dyn Timelines, as_of: Day, params: &RfmParams, runtime: &Run
         universe: about.universe.clone(),
         scopes: about.scopes.clone(),
         report: asked.report_of(about, Vec::new(), runtime),
-        buyers: buckets,
+        buyers,
         as_of,
     })
 }
@@ -220,66 +231,97 @@ fn scheme_json(scheme: &RfmScheme) -> serde_json::Value {
     }
 }
 
-/// Gives every buyer scores and type, brand by brand.
-fn score(buckets: &mut [Vec<Buyer>], scopes: usize, scheme: &RfmScheme) {
-    let mut by_scope: Vec<Vec<&mut Buyer>> = std::iter::repeat_with(Vec::new).take(scopes).collect();
-    buckets
-        .iter_mut()
-        .flatten()
-        .for_each(|buyer| by_scope[buyer.scope as usize].push(buyer));
-    for mut buyers in by_scope.into_iter().filter(|buyers| !buyers.is_empty()) {
-        for which in 0..3 {
-            // A short time since the last order is what is wanted, so recency counts backward.
-            let sign = if which == 0 { -1 } else { 1 };
-            let values: Vec<i128> = buyers.iter().map(|buyer| sign * buyer.values[which]).collect();
-            let scores = scores(&values, scheme, which);
-            let one_threshold = matches!(scheme, RfmScheme::Custom { recency, frequency, monetary }
-                if [recency.len(), frequency.len(), monetary.len()][which] == 1);
-            let total: u64 = scores.iter().map(|score| u64::from(*score)).sum();
-            for (buyer, score) in buyers.iter_mut().zip(scores) {
-                let high = match scheme {
-                    RfmScheme::Mean => score == 2,
-                    _ if one_threshold => score == 2,
-                    _ => u64::from(score) * values.len() as u64 >= total,
-                };
-                buyer.scores[which] = score;
-                buyer.kind = buyer.kind << 1 | u8::from(high);
-            }
-        }
+/// Gives every buyer scores and type, by the buyers of the same brand.
+fn score(buyers: &mut [Buyer], scopes: usize, scheme: &RfmScheme) {
+    let thresholds = thresholds(scheme);
+    let mut scales: Vec<[Scale<'_>; 3]> = (0..scopes)
+        .map(|_| std::array::from_fn(|which| Scale::new(scheme, &thresholds[which])))
+        .collect();
+    for buyer in buyers.iter() {
+        let own = &mut scales[buyer.scope as usize];
+        own.iter_mut().zip(buyer.values()).for_each(|(scale, value)| scale.take(value));
+    }
+    scales.iter_mut().flatten().for_each(Scale::settle);
+    let mut sums = vec![([0u64; 3], 0u64); scopes];
+    for buyer in buyers.iter_mut() {
+        let (own, values) = (&scales[buyer.scope as usize], buyer.values());
+        buyer.scores = std::array::from_fn(|which| own[which].score(values[which]));
+        let (sums, count) = &mut sums[buyer.scope as usize];
+        sums.iter_mut().zip(buyer.scores).for_each(|(sum, score)| *sum += u64::from(score));
+        *count += 1;
+    }
+    for buyer in buyers {
+        let (sums, count) = &sums[buyer.scope as usize];
+        buyer.kind = (0..3).fold(0, |kind, which| {
+            let score = buyer.scores[which];
+            let high = match thresholds[which].len() {
+                1 => score == 2,
+                _ => u64::from(score) * count >= sums[which],
+            };
+            kind << 1 | u8::from(high)
+        });
     }
 }
 
-/// The scores of values of which more is better.
-fn scores(values: &[i128], scheme: &RfmScheme, which: usize) -> Vec<u8> {
-    let count = values.len() as i128;
+/// The thresholds of each value, of which more is better; none where the scheme has none.
+fn thresholds(scheme: &RfmScheme) -> [Vec<i128>; 3] {
     match scheme {
-        RfmScheme::Mean => {
-            let sum: i128 = values.iter().sum();
-            values.iter().map(|value| 1 + u8::from(value * count >= sum)).collect()
-        }
-        RfmScheme::Quintile => {
-            let mut places: BTreeMap<i128, i128> = BTreeMap::new();
-            values.iter().for_each(|value| *places.entry(*value).or_default() += 1);
-            let mut below = 0;
-            for equal in places.values_mut() {
-                let (middle, own) = (2 * below + *equal, *equal);
-                *equal = (5 * middle / (2 * count)).min(4) + 1;
-                below += own;
-            }
-            values.iter().map(|value| places[value] as u8).collect()
-        }
+        RfmScheme::Mean | RfmScheme::Quintile => Default::default(),
         RfmScheme::Custom {
             recency,
             frequency,
             monetary,
-        } => {
-            let thresholds: Vec<i128> = match which {
-                0 => recency.iter().map(|days| -i128::from(*days)).collect(),
-                1 => frequency.iter().map(|orders| i128::from(*orders)).collect(),
-                _ => monetary.iter().map(|amount| i128::from(amount.0)).collect(),
-            };
-            let reached = |value: &i128| thresholds.iter().filter(|threshold| value >= threshold).count();
-            values.iter().map(|value| 1 + reached(value) as u8).collect()
+        } => [
+            recency.iter().map(|days| -i128::from(*days)).collect(),
+            frequency.iter().map(|orders| i128::from(*orders)).collect(),
+            monetary.iter().map(|amount| i128::from(amount.0)).collect(),
+        ],
+    }
+}
+
+/// How one value of a brand's buyers becomes a score.
+enum Scale<'t> {
+    /// Their sum and number.
+    Mean(i128, i128),
+    /// How often each value is met; once settled, its score.
+    Quintile(BTreeMap<i128, i128>),
+    Thresholds(&'t [i128]),
+}
+
+impl<'t> Scale<'t> {
+    fn new(scheme: &RfmScheme, thresholds: &'t [i128]) -> Self {
+        match scheme {
+            RfmScheme::Mean => Scale::Mean(0, 0),
+            RfmScheme::Quintile => Scale::Quintile(BTreeMap::new()),
+            RfmScheme::Custom { .. } => Scale::Thresholds(thresholds),
+        }
+    }
+
+    /// Takes the value of a buyer.
+    fn take(&mut self, value: i128) {
+        match self {
+            Scale::Mean(sum, count) => (*sum, *count) = (*sum + value, *count + 1),
+            Scale::Quintile(places) => *places.entry(value).or_default() += 1,
+            Scale::Thresholds(_) => {}
+        }
+    }
+
+    /// Ends the taking.
+    fn settle(&mut self) {
+        let Scale::Quintile(places) = self else { return };
+        let (count, mut below) = (places.values().sum::<i128>(), 0);
+        for equal in places.values_mut() {
+            let (middle, own) = (2 * below + *equal, *equal);
+            *equal = (5 * middle / (2 * count)).min(4) + 1;
+            below += own;
+        }
+    }
+
+    fn score(&self, value: i128) -> u8 {
+        match self {
+            Scale::Mean(sum, count) => 1 + u8::from(value * count >= *sum),
+            Scale::Quintile(scores) => scores[&value] as u8,
+            Scale::Thresholds(thresholds) => 1 + thresholds.iter().filter(|threshold| value >= **threshold).count() as u8,
         }
     }
 }
@@ -291,23 +333,24 @@ impl Rfm {
     /// # Errors
     /// A table that Arrow cannot hold.
     pub fn table(&self) -> Result<Answer, AnalysisError> {
-        let ordered = self.ordered();
+        let buyers = || self.buyers.iter();
         let consumers: ArrayRef = match self.universe.id_kind() {
-            IdKind::Int64 => Arc::new(Int64Array::from_iter_values(ordered.iter().map(|(idx, _)| self.universe.int(*idx)))),
+            IdKind::Int64 => Arc::new(Int64Array::from_iter_values(
+                buyers().map(|buyer| self.universe.int(buyer.consumer)),
+            )),
             IdKind::Text => Arc::new(StringArray::from_iter_values(
-                ordered.iter().map(|(idx, _)| self.universe.text(*idx)),
+                buyers().map(|buyer| self.universe.text(buyer.consumer)),
             )),
         };
-        let value = |which: usize| counts(ordered.iter().map(move |(_, buyer)| buyer.values[which] as i64));
-        let score = |which: usize| counts(ordered.iter().map(move |(_, buyer)| i64::from(buyer.scores[which])));
-        let scopes = ordered.iter().map(|(_, buyer)| buyer.scope as usize);
-        let types = ordered.iter().map(|(_, buyer)| RFM_TYPES[usize::from(buyer.kind)]);
+        let score = |which: usize| counts(buyers().map(move |buyer| i64::from(buyer.scores[which])));
+        let scopes = buyers().map(|buyer| buyer.scope as usize);
+        let types = buyers().map(|buyer| RFM_TYPES[usize::from(buyer.kind)]);
         self.answer(table([
             ("consumer", consumers),
             ("scope", scope_array(&self.scopes, self.scope_type, scopes)),
-            ("recency", value(0)),
-            ("frequency", value(1)),
-            ("monetary", figures(ordered.iter().map(|(_, buyer)| Some(amount(buyer.values[2]))))),
+            ("recency", counts(buyers().map(|buyer| i64::from(buyer.recency)))),
+            ("frequency", counts(buyers().map(|buyer| i64::from(buyer.frequency)))),
+            ("monetary", figures(buyers().map(|buyer| Some(amount(buyer.monetary))))),
             ("r_score", score(0)),
             ("f_score", score(1)),
             ("m_score", score(2)),
@@ -322,10 +365,10 @@ impl Rfm {
     /// A table that Arrow cannot hold.
     pub fn summary(&self) -> Result<Answer, AnalysisError> {
         let mut sums = vec![[0i128; 4]; self.scopes.len() * 8];
-        for buyer in self.buyers.iter().flatten() {
+        for buyer in &self.buyers {
             let own = &mut sums[buyer.scope as usize * 8 + 7 - usize::from(buyer.kind)];
-            own[0] += 1;
-            own[1..].iter_mut().zip(buyer.values).for_each(|(sum, value)| *sum += value);
+            let values = [1, i128::from(buyer.recency), i128::from(buyer.frequency), buyer.monetary];
+            own.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
         }
         let rows = sums.len();
         let total = |row: usize, which: usize| -> i128 { sums[row / 8 * 8..row / 8 * 8 + 8].iter().map(|own| own[which]).sum() };
@@ -348,25 +391,6 @@ impl Rfm {
         ])?)
     }
 
-    /// The buyers in order of consumer and scope.
-    fn ordered(&self) -> Vec<(ConsumerIdx, &Buyer)> {
-        let of_bucket = |(bucket, buyers): (usize, &'_ Vec<Buyer>)| {
-            let idx = move |buyer: &Buyer| ConsumerIdx::new(bucket, buyer.local);
-            buyers.iter().map(|buyer| idx(buyer).0).collect::<Vec<u32>>()
-        };
-        let mut consumers: Vec<u32> = self.buyers.iter().enumerate().flat_map(of_bucket).collect();
-        consumers.dedup();
-        let own = |idx: u32| {
-            let (buyers, local) = (&self.buyers[ConsumerIdx(idx).bucket()], ConsumerIdx(idx).local());
-            let start = buyers.partition_point(|buyer| buyer.local < local);
-            buyers[start..]
-                .iter()
-                .take_while(move |buyer| buyer.local == local)
-                .map(move |buyer| (ConsumerIdx(idx), buyer))
-        };
-        self.universe.order(consumers).into_iter().flat_map(own).collect()
-    }
-
     fn answer(&self, table: arrow::array::RecordBatch) -> Result<Answer, AnalysisError> {
         Ok(Answer {
             table,
@@ -382,11 +406,8 @@ impl Rfm {
     pub fn audience(&self, kind: &str, scope: Option<&ScopeValue>) -> Result<Audience, AnalysisError> {
         let bit = bit_of("type", kind, &RFM_TYPES)?;
         let scope = scope.map(|scope| find_scope(&self.scopes, scope)).transpose()?;
-        let mut found = RoaringBitmap::new();
-        for (bucket, buyers) in self.buyers.iter().enumerate() {
-            let wanted = |buyer: &&Buyer| 1 << buyer.kind == bit && scope.is_none_or(|scope| scope == buyer.scope as usize);
-            found.extend(buyers.iter().filter(wanted).map(|buyer| ConsumerIdx::new(bucket, buyer.local).0));
-        }
+        let wanted = |buyer: &&Buyer| 1 << buyer.kind == bit && scope.is_none_or(|scope| scope == buyer.scope as usize);
+        let found: RoaringBitmap = self.buyers.iter().filter(wanted).map(|buyer| buyer.consumer.0).collect();
         let whose = match (scope, &self.scopes[..]) {
             (Some(place), scopes) => scopes[place].to_string(),
             (None, [only]) => only.to_string(),

@@ -354,23 +354,11 @@ impl Universe {
     /// All dense numbers in order of external identifier (integers by value, texts by bytes). Sorts on the current thread pool.
     pub(crate) fn ordered(&self) -> &[u32] {
         self.ordered.get_or_init(|| {
-            let all = self
-                .buckets
-                .iter()
-                .enumerate()
-                .flat_map(|(bucket, store)| (0..store.len()).map(move |local| ConsumerIdx::new(bucket, local as u32).0));
-            match self.id_kind {
-                IdKind::Int64 => {
-                    let mut pairs: Vec<(i64, u32)> = all.map(|idx| (self.int(ConsumerIdx(idx)), idx)).collect();
-                    pairs.par_sort_unstable();
-                    pairs.into_iter().map(|(_, idx)| idx).collect()
-                }
-                IdKind::Text => {
-                    let mut all: Vec<u32> = all.collect();
-                    all.par_sort_unstable_by(|&left, &right| self.text(ConsumerIdx(left)).cmp(self.text(ConsumerIdx(right))));
-                    all
-                }
-            }
+            let buckets = self.buckets.iter().enumerate();
+            let all: Vec<u32> = buckets
+                .flat_map(|(bucket, store)| (0..store.len()).map(move |local| ConsumerIdx::new(bucket, local as u32).0))
+                .collect();
+            self.sorted(&all, |idx| ConsumerIdx(*idx))
         })
     }
 
@@ -387,6 +375,21 @@ impl Universe {
             IdKind::Text => some.sort_unstable_by(|&left, &right| self.text(ConsumerIdx(left)).cmp(self.text(ConsumerIdx(right)))),
         }
         some
+    }
+
+    /// Items put in order of their consumer's external identifier, those of one consumer as they stand. Sorts on the current thread
+    /// pool.
+    pub(crate) fn sorted<T: Copy>(&self, items: &[T], consumer: impl Fn(&T) -> ConsumerIdx) -> Vec<T> {
+        fn places<K: Ord + Send>(keys: impl Iterator<Item = K>) -> impl Iterator<Item = usize> {
+            let mut keyed: Vec<(K, u32)> = keys.zip(0..).collect();
+            keyed.par_sort_unstable();
+            keyed.into_iter().map(|(_, place)| place as usize)
+        }
+        let consumers = items.iter().map(consumer);
+        match self.id_kind {
+            IdKind::Int64 => places(consumers.map(|idx| self.int(idx))).map(|place| items[place]).collect(),
+            IdKind::Text => places(consumers.map(|idx| self.text(idx))).map(|place| items[place]).collect(),
+        }
     }
 }
 
