@@ -5,10 +5,10 @@ use std::sync::Arc;
 use aipl_core::Error;
 use aipl_core::analyses::{
     BenefitGroups, BenefitParams, BridgeParams, CellMeasure, ConcentrationParams, CrosstabParams, CustomerParams, EquityParams, FastParams,
-    GmvParams, GmvPeople, GrowParams, MembershipParams, PenetrationParams, Periods, ProfileParams, RetentionParams, SnapshotParams, Step,
-    aac_bridge, benefit_people, benefits, bridge_people, cohort_people, cohort_track, concentrated, concentration, consumer_equity,
-    crosstab, crosstab_people, customers, fast, fast_people, gmv_aac, gmv_people, grow, grow_buyers, membership, membership_people,
-    new_vs_existing, penetration, penetration_people, profile, profile_people, retained, retention, snapshot,
+    GmvParams, GmvPeople, GrowParams, MembershipParams, PenetrationParams, Periods, ProfileParams, RetentionParams, Step, aac_bridge,
+    benefit_people, benefits, bridge_people, cohort_people, cohort_track, concentrated, concentration, consumer_equity, crosstab,
+    crosstab_people, customers, equity_people, fast, fast_people, gmv_aac, gmv_people, grow, grow_buyers, membership, membership_people,
+    new_vs_existing, penetration, penetration_people, profile, profile_people, retained, retention,
 };
 use aipl_core::base::Day;
 use aipl_core::base::statistics::Split;
@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 use crate::audience::PyAudience;
 use crate::ids::PyScope;
 use crate::log::PySource;
-use crate::measured::{PyAttributes, PyMeasured, Shared, asking, day, days, name, scope};
+use crate::measured::{PyAttributes, PyMeasured, Shared, asking, day, days, name, scope, value};
 use crate::model::PyModel;
 use crate::over_time::scopes;
 use crate::runtime::detached;
@@ -153,11 +153,8 @@ pub fn py_consumer_equity(
         let equity = consumer_equity(&**source, &model, as_of, &params, runtime)?;
         let (again, known) = (source.clone(), equity.clone());
         let ask = asking(move |of, cell, runtime| {
-            let of = known.scope(scope(of)?)?;
-            let params = SnapshotParams {
-                scopes: Some(vec![of.clone()]),
-            };
-            snapshot(&**again, &model, as_of, &params, runtime)?.audience(&of, name(cell, 0)?)
+            let (of, stage) = (known.scope(scope(of)?)?, cell.get(1).and_then(Option::as_deref));
+            equity_people(&**again, &model, (as_of, &params), (&of, stage, name(cell, 0)?), runtime)
         });
         let tables = vec![equity.stages, equity.totals];
         Ok::<_, Error>(PyMeasured::of_tables(tables, equity.report, equity.recipe, ask))
@@ -279,8 +276,10 @@ pub fn py_penetration(
         let days = days(&period)?;
         let answer = penetration(&**source, days, &params, runtime)?;
         let (again, params) = (source.clone(), params.clone());
-        let ask =
-            asking(move |of, cell, runtime| penetration_people(&**again, days, &params, (name(cell, 1)?, of, name(cell, 0)?), runtime));
+        let ask = asking(move |of, cell, runtime| {
+            let category = cell.first().and_then(Option::as_deref);
+            penetration_people(&**again, days, &params, (category, of), runtime)
+        });
         Ok::<_, Error>(PyMeasured::of(answer, ask))
     })
 }
@@ -317,8 +316,8 @@ pub fn py_profile(
         let answer = profile(&**source, &audience, &params, runtime)?;
         let again = source.clone();
         let ask = asking(move |_, cell, runtime| {
-            let value = cell.get(1).and_then(Option::as_deref);
-            profile_people(&**again, &audience, &params, (name(cell, 0)?, value), runtime)
+            let of = (name(cell, 0)?, name(cell, 1)?, value(cell, 2));
+            profile_people(&**again, &audience, &params, of, runtime)
         });
         Ok::<_, Error>(PyMeasured::of(answer, ask))
     })
@@ -356,10 +355,7 @@ pub fn py_crosstab(
         };
         let answer = crosstab(&**source, &params, runtime)?;
         let again = source.clone();
-        let ask = asking(move |_, cell, runtime| {
-            let value = |place: usize| cell.get(place).and_then(Option::as_deref);
-            crosstab_people(&**again, &params, (value(0), value(1)), runtime)
-        });
+        let ask = asking(move |_, cell, runtime| crosstab_people(&**again, &params, (value(cell, 0), value(cell, 2)), runtime));
         Ok::<_, Error>(PyMeasured::of(answer, ask))
     })
 }
@@ -392,7 +388,7 @@ pub fn py_concentration(
                 &model,
                 &audience,
                 (days, &params),
-                (scope(of)?, name(cell, 0)?, day(cell, 1)?),
+                (scope(of)?, name(cell, 0)?, day(cell, 1)?, name(cell, 2)?),
                 runtime,
             )
         });

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use aipl_core::Error;
-use aipl_core::analyses::{AnalysisError, Answer, Report};
+use aipl_core::analyses::{AnalysisError, Answer, CellValue, Report};
 use aipl_core::audience::Audience;
 use aipl_core::base::Day;
 use aipl_core::timeline::{Attributes, Runtime, ScopeValue, Timelines};
@@ -88,6 +88,14 @@ pub type Shared = Arc<Box<dyn Timelines>>;
 /// A required name of a cell.
 pub fn name(cell: &[Option<String>], place: usize) -> Result<&str, AnalysisError> {
     cell.get(place).and_then(Option::as_deref).ok_or_else(|| missing("a name"))
+}
+
+/// A value of a cell: whether one is asked for at all (`value`), and then which, if any.
+pub fn value(cell: &[Option<String>], place: usize) -> CellValue<'_> {
+    match cell.get(place) {
+        Some(Some(asked)) if asked == "value" => cell.get(place + 1).and_then(Option::as_deref).into(),
+        _ => CellValue::Any,
+    }
 }
 
 /// A required day of a cell.

@@ -215,16 +215,27 @@ class ConsumerEquity(Measured):
         )
         return Table(inner, account(report, warn=False), json.loads(recipe))
 
-    def audience(self, scope: Scope, stage: str) -> Audience:
-        """The consumers of a stage on the day.
+    def audience(self, scope: Scope, stage: str | None = None, who: str = "consumers") -> Audience:
+        """The consumers of a stage.
+
+        Parameters
+        ----------
+        scope : scope
+            One of the table's.
+        stage : str, optional
+            Code or name. Default: all stages.
+        who : {"consumers", "past_consumers", "past_buyers"}
+            In it on the day; on any of the past days; or with an order in the horizon after such a day. Each is in the audience once, while the
+            columns of the past count a consumer for every past day.
 
         Examples
         --------
         >>> equity = aipl.consumer_equity(spending, model, as_of="2024-06-30", horizon=30, snapshots=1)
-        >>> equity.audience("acme", "loyalty").ids()
-        ['u5']
+        >>> equity.audience("acme", "loyalty").ids(), equity.audience("acme", "purchase", who="past_buyers").ids()
+        (['u5'], ['u5'])
         """
-        return self._people(scope, check.text("stage", stage))
+        group = check.choice("who", who, ("consumers", "past_consumers", "past_buyers"))
+        return self._people(scope, group, None if stage is None else check.text("stage", stage))
 
 
 def consumer_equity(

@@ -14,7 +14,7 @@ from aipl._arguments import Scope, type_error
 from aipl._audience import Audience
 from aipl._errors import ParameterError
 from aipl._events import Events, Progress, checked_progress
-from aipl._measured import Attributes, Measured, attributes_or_none, decimal, value_text
+from aipl._measured import Anything, Attributes, Measured, attributes_or_none, cell_of, decimal, value_text
 from aipl._question import Source
 from aipl._report import Report, account
 from aipl._table import Table
@@ -45,16 +45,27 @@ class Profile(Measured):
 
     __slots__ = ()
 
-    def audience(self, tag: str, value: str | int | None) -> Audience:
-        """The consumers of the audience with a value of a tag; `None` for those without one.
+    def audience(self, tag: str, value: str | int | None | Anything = Anything.ANYTHING, who: str = "audience") -> Audience:
+        """The consumers with a value of a tag.
+
+        Parameters
+        ----------
+        tag : str
+            One of `by`.
+        value : str, int or None
+            `None` for those without one. Not given: all that the shares are of (`audience_total`, `base_total`).
+        who : {"audience", "base"}
+            Of the audience, or of the base.
 
         Examples
         --------
         >>> buyers = aipl.snapshot(tagged, model, as_of="2024-06-30").audience("acme", "P")
-        >>> aipl.profile(tagged, buyers, by=["channel"]).audience("channel", "store").ids()
-        ['u4']
+        >>> table = aipl.profile(tagged, buyers, by=["channel"])
+        >>> table.audience("channel", "store").ids(), table.audience("channel", "app", who="base").ids(), len(table.audience("channel"))
+        (['u4'], ['u3', 'u5'], 2)
         """
-        return self._people(None, check.text("tag", tag), value_text("value", value))
+        group = check.choice("who", who, ("audience", "base"))
+        return self._people(None, group, check.text("tag", tag), *cell_of("value", value))
 
 
 def profile(
@@ -152,15 +163,23 @@ class Crosstab(Measured):
 
     __slots__ = ()
 
-    def audience(self, row: str | int | None, column: str | int | None) -> Audience:
-        """The buyers of a cell; `None` stands for no value.
+    def audience(
+        self, row: str | int | None | Anything = Anything.ANYTHING, column: str | int | None | Anything = Anything.ANYTHING
+    ) -> Audience:
+        """The buyers of a cell, or, with only a row, only a column or neither, of a total.
+
+        Parameters
+        ----------
+        row, column : str, int or None
+            `None` stands for no value.
 
         Examples
         --------
-        >>> aipl.crosstab(tagged, rows="channel", columns="brand").audience("store", "acme").ids()
-        ['u4']
+        >>> table = aipl.crosstab(tagged, rows="channel", columns="brand")
+        >>> table.audience("store", "acme").ids(), table.audience(column="acme").ids()
+        (['u4'], ['u3', 'u4', 'u5'])
         """
-        return self._people(None, value_text("row", row), value_text("column", column))
+        return self._people(None, *cell_of("row", row), *cell_of("column", column))
 
 
 def crosstab(
@@ -237,15 +256,16 @@ class Penetration(Measured):
 
     __slots__ = ()
 
-    def audience(self, category: str | int, scope: Scope | None = None) -> Audience:
-        """The buyers of a category, or of a brand in it.
+    def audience(self, category: str | int | None = None, scope: Scope | None = None) -> Audience:
+        """The buyers of a category, or of a brand in it; without both, the population that penetration is a share of (`reference`).
 
         Examples
         --------
-        >>> aipl.penetration(tagged, period=("2024-06-01", "2024-06-30")).audience("tea", "acme").ids()
-        ['u3', 'u5']
+        >>> table = aipl.penetration(tagged, period=("2024-06-01", "2024-06-30"))
+        >>> table.audience("tea", "acme").ids(), len(table.audience())
+        (['u3', 'u5'], 2)
         """
-        return self._people(scope, "category" if scope is None else "brand", value_text("category", category))
+        return self._people(scope, value_text("category", category))
 
 
 def penetration(
@@ -373,7 +393,10 @@ def _thresholds(scheme: Mapping[str, object]) -> tuple[list[int], list[int], lis
     for name in scheme:
         check.choice("scheme", name, names)
     days, orders, amounts = (listed(name) for name in names)
-    whole = [[check.count("scheme", item) for item in values] for values in (days, orders)]
+    whole = [
+        [check.count(f"scheme[{name!r}][{at}]", item) for at, item in enumerate(values)]
+        for name, values in (("recency", days), ("frequency", orders))
+    ]
     return whole[0], whole[1], [decimal("scheme['monetary']", item) for item in amounts]
 
 

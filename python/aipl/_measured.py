@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -51,6 +52,20 @@ def value_text(name: str, value: object) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise type_error(name, "a str, an int or None", value)
+
+
+class Anything(enum.Enum):
+    """In the place of a value that is not asked for: the cell is a total."""
+
+    ANYTHING = "any"
+
+    def __repr__(self) -> str:
+        return "any"
+
+
+def cell_of(name: str, value: object) -> tuple[str | None, str | None]:
+    """A value of a cell, `None` being the lack of one, or none at all."""
+    return ("any", None) if isinstance(value, Anything) else ("value", value_text(name, value))
 
 
 class Attributes:

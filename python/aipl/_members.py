@@ -34,7 +34,7 @@ class Membership(Measured):
 
     def audience(self, scope: Scope, who: str) -> Audience:
         """The consumers of a group: `members_start`, `members`, `new_members`, `lost_members`, `fans_start`, `fans`, `new_fans`, `lost_fans`, `members_and_fans`, `nonmember_visitors`, `buyers`,
-        `member_buyers` or `nonmember_buyers`.
+        `member_buyers`, `nonmember_buyers`, `member_repeat_buyers` or `nonmember_repeat_buyers`.
 
         Examples
         --------
@@ -73,8 +73,9 @@ def membership(
     -------
     Membership
         One row a scope: `members_start`, `members`, `new_members`, `lost_members`, `fans_start`, `fans`, `new_fans`, `lost_fans`, `members_and_fans`, `nonmember_visitors`, `buyers`, `member_buyers`,
-        `nonmember_buyers` (int64, distinct consumers); `join_rate` (new_members ÷ nonmember_visitors), `member_buyers_share` (÷ buyers), `orders`, `member_orders`, `member_orders_share`, `gmv`,
-        `member_gmv`, `member_gmv_share`, and `member_` and `nonmember_` `frequency` (orders ÷ buyers), `aov` (gmv ÷ orders), `repurchase_rate` (buyers on two days or more ÷ buyers).
+        `nonmember_buyers`, `member_repeat_buyers`, `nonmember_repeat_buyers` (buyers on two days or more; int64, distinct consumers); `join_rate` (new_members ÷ nonmember_visitors),
+        `member_buyers_share` (÷ buyers), `orders`, `member_orders`, `nonmember_orders`, `member_orders_share`, `gmv`, `member_gmv`, `nonmember_gmv`, `member_gmv_share`, and `member_` and
+        `nonmember_` `frequency` (orders ÷ buyers), `aov` (gmv ÷ orders), `repurchase_rate` (repeat buyers ÷ buyers).
         `…_start` is at the close of the day before `start`, others at the close of `end`; new and lost are the difference of these two states, so that who
         leaves and joins again is neither. Visitors have any event in the period. An order is a member's whose buyer is a member at the close of its day.
 

@@ -41,16 +41,25 @@ class Concentration(Measured):
 
     __slots__ = ()
 
-    def audience(self, scope: Scope, day: Day, stage: str = "active") -> Audience:
-        """The consumers of the audience in a stage (by code or name, or `active`) at the close of a day.
+    def audience(self, scope: Scope, day: Day, stage: str = "active", who: str = "in_audience") -> Audience:
+        """The consumers in a stage (by code or name, or `active`) at the close of a day.
+
+        Parameters
+        ----------
+        scope, day, stage
+            A row of the table.
+        who : {"in_audience", "consumers"}
+            Those of the audience, or all.
 
         Examples
         --------
         >>> some = aipl.snapshot(events, model, as_of="2024-06-30").audience("acme", "P")
-        >>> len(aipl.concentration(events, model, some, start="2024-06-29", end="2024-06-30").audience("acme", "2024-06-29"))
-        2
+        >>> table = aipl.concentration(events, model, some, start="2024-06-29", end="2024-06-30")
+        >>> len(table.audience("acme", "2024-06-29")), len(table.audience("acme", "2024-06-30", who="consumers"))
+        (2, 5)
         """
-        return self._people(scope, check.text("stage", stage), check.day("day", day))
+        group = check.choice("who", who, ("in_audience", "consumers"))
+        return self._people(scope, check.text("stage", stage), check.day("day", day), group)
 
 
 def concentration(
@@ -144,7 +153,8 @@ class CohortTrack(Measured):
         return self._more(1, "summary")
 
     def audience(self, scope: Scope, day: Day, who: str) -> Audience:
-        """The consumers of the audience in a stage (by code or name, or `out`) at the close of a day, or those who have `bought` since the first.
+        """The consumers of the audience in a stage (by code or name, `in_chain` for any, `out` for none) at the close of a day, or those who have `bought`
+        since the first.
 
         Examples
         --------

@@ -24,6 +24,7 @@ def cohort_track(log: Log, scopes: list[str], audience: set[Any], looked: list[d
                 rows.append({"day": day, "scope": scope, "stage": stage, "consumers": len(who), "share": ratio(len(who), size)})
             bought = buyers([entry for entry in entries if entry.scope == scope]) & audience
             people[scope, day, "bought"] = bought
+            people[scope, day, "in_chain"] = set(held)
             row = {"day": day, "scope": scope, "audience": size, "in_chain": len(held), "in_chain_share": ratio(len(held), size)}
             summary.append({**row, "bought": len(bought), "bought_share": ratio(len(bought), size)})
     return rows, summary, people
@@ -104,20 +105,23 @@ def membership(log: Log, scopes: list[str], start: dt.date, end: dt.date, member
             "members_and_fans": now & fans_now, "nonmember_visitors": log.doers(scope, start, end) - before,
             "buyers": buyers(orders), "member_buyers": buyers(sides["member"]), "nonmember_buyers": buyers(sides["nonmember"]),
         }  # fmt: skip
+        for side, part in sides.items():
+            days_of = Counter(who for who, _ in {(entry.consumer, entry.day) for entry in part if entry.stands})
+            found[f"{side}_repeat_buyers"] = {who for who, days in days_of.items() if days > 1}
         people.update({(scope, who): found[who] for who in found})
         row: Row = {"scope": scope, **{who: len(found[who]) for who in found}}
         row["join_rate"] = ratio(row["new_members"], row["nonmember_visitors"])
         row["member_buyers_share"] = ratio(row["member_buyers"], row["buyers"])
-        row |= {"orders": len(orders), "member_orders": sum(entry.stands for entry in inside)}
-        row |= {"gmv": float(total(entries)), "member_gmv": float(total(inside))}
+        row |= {"orders": len(orders), "gmv": float(total(entries))}
+        for side, part in sides.items():
+            row |= {f"{side}_orders": sum(entry.stands for entry in part), f"{side}_gmv": float(total(part))}
         for what in ("orders", "gmv"):
             row[f"member_{what}_share"] = ratio(row[f"member_{what}"], row[what])
         for side, part in sides.items():
             stand = [entry for entry in part if entry.stands]
-            days_of = Counter(who for who, _ in {(entry.consumer, entry.day) for entry in stand})
             row[f"{side}_frequency"] = ratio(len(stand), len(buyers(part)))
             row[f"{side}_aov"] = ratio(total(part), len(stand))
-            row[f"{side}_repurchase_rate"] = ratio(sum(count > 1 for count in days_of.values()), len(buyers(part)))
+            row[f"{side}_repurchase_rate"] = ratio(len(found[f"{side}_repeat_buyers"]), len(buyers(part)))
         rows.append(row)
     return rows, people
 

@@ -219,15 +219,21 @@ def consumer_equity(
             market = [entry for entry in recent if entry.category in categories]
             share = total([entry for entry in market if entry.scope == scope]) / total(market)
         seen, bought, paid = Counter[str](), Counter[str](), dict.fromkeys(log.codes, Decimal(0))
+        for group in ("past_consumers", "past_buyers"):
+            people.update({(scope, code, group): set() for code in (*log.codes, None)})
         for day in (as_of - span - DAY * every * at for at in range(snapshots)):
             entries = log.entries(day + DAY, day + span, as_of)
             back = buyers([entry for entry in entries if entry.scope == scope])
             for who, stage in log.stages(day, scope).items():
                 seen[stage] += 1
+                for group in ("past_consumers", *(["past_buyers"] if who in back else [])):
+                    people[scope, stage, group].add(who)
+                    people[scope, None, group].add(who)
                 if who in back:
                     bought[stage] += 1
                     paid[stage] += share * spent(entries, who, scope, categories)
         now = log.stages(as_of, scope)
+        people[(scope,)] = set(now)
         for at, code in enumerate(log.codes):
             people[scope, code] = {who for who, stage in now.items() if stage == code}
             pool: list[str] = []
@@ -322,6 +328,7 @@ def concentration(log: Log, scopes: list[str], audience: set[Any], looked: list[
             for stage in ("active", *log.codes):
                 held = {who for who, code in log.stages(day, scope).items() if stage in ("active", code)}
                 people[scope, day, stage] = held & audience
+                people[scope, day, stage, "consumers"] = held
                 row = {"day": day, "scope": scope, "stage": stage, "consumers": len(held), "in_audience": len(held & audience)}
                 rows.append({**row, "concentration": ratio(100 * len(held & audience), len(held))})
     return rows, people
@@ -349,11 +356,13 @@ def profile(
                 values = {event[tag] or None for event in looked if event["consumer"] == who} - {None}
             for value in values or {None}:
                 holders[value].add(who)
+        people[(tag,)] = audience
         for value in sorted(holders, key=lambda value: (value is not None, value)):
             x1, x0, n1, n0 = len(holders[value] & audience), len(holders[value] & base), len(audience), len(base)
             if x1 or x0:
                 text = None if value is None else str(value).lower() if isinstance(value, bool) else str(value)
                 people[tag, text] = holders[value] & audience
+                people[tag, text, "base"] = holders[value] & base
                 rows.append({"tag": tag, "value": text, **index(x1, n1, x0, n0)})
     return rows, people
 

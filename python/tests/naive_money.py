@@ -380,7 +380,7 @@ def penetration(events: list[Event], period: Period, reference: Collection[str] 
             "requirements_share": ratio(brand_gmv, total(line for line in whole if line.consumer in brand_people)),
             "category_orders": count, "brand_orders": brand_count, "category_gmv": float(gmv), "brand_gmv": float(brand_gmv),
         }  # fmt: skip
-        found.append((row, {"category_buyers": people, "brand_buyers": brand_people}))
+        found.append((row, {"category_buyers": people, "brand_buyers": brand_people, "reference": buyers(every) if reference is None else {*reference}}))
     return found
 
 
@@ -414,5 +414,6 @@ def crosstab(
         shown = {name: float(x) if isinstance(x, Fraction) else x for name, x in shown.items()}
         shown |= {"share": share, "tgi": None if share is None or not row_share else 100 * share / row_share}
         shown |= {"people": len(people), "small": len(people) < 30}
-        found.append((shown, {"people": people}))
+        totals = {"row_buyers": buyers(of_row), "column_buyers": buyers(of_column), "buyers": buyers(every)}
+        found.append((shown, {"people": people, **totals}))
     return found

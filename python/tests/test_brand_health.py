@@ -147,7 +147,9 @@ def test_consumer_equity_equals_the_twin(seed: int) -> None:
 
     def refused(as_of: Any) -> bool:
         past = [as_of - DAY * (asked["horizon"] + asked["every"] * at) for at in range(asked["snapshots"])]
-        return not all(any(case.twin.stages(day, scope) for scope in scopes or case.scopes) for day in past)
+        peopled = [any(case.twin.stages(day, scope) for scope in scopes or case.scopes) for day in (*past, as_of)]
+        # Of named scopes without anybody there is nothing to refuse.
+        return not all(peopled[:-1]) and (scopes is None or any(peopled))
 
     for source in case.sources():
         if refused(case.end):
@@ -288,8 +290,25 @@ def test_a_scope_that_nothing_is_known_of() -> None:
     equity = aipl.consumer_equity(spending(rows), dated_model(), **asked)
     assert len(equity.totals()) == 2
     assert any("nope" in note for note in equity.report.notes)
-    with pytest.raises(aipl.ParameterError, match="nope"):
-        aipl.consumer_equity(spending(rows), dated_model(), spend="category", **asked)
+    of_categories = aipl.consumer_equity(spending(rows), dated_model(), spend="category", **asked)
+    assert [row["scope"] for row in of_categories.totals().to_dicts()] == ["acme", "nope"]
+    assert any("nope" in note for note in of_categories.report.notes)
+    # A brand that is not there has no horizon that were too long for it.
+    for spend in ("brand", "category"):
+        alone = aipl.consumer_equity(spending(rows), dated_model(), spend=spend, **{**asked, "scopes": ["nope"]})
+        assert {row["consumers"] for row in alone.to_dicts()} == {0}
+
+
+def test_the_past_of_a_stage_is_counted_by_days_and_given_by_people() -> None:
+    rows: list[tuple[Any, ...]] = [("u1", "acme", "view", day) for day in ("2024-05-30", "2024-05-31")]
+    rows += [("u1", "acme", "purchase", "2024-06-10", 20.0, "o1", "tea"), ("u2", "acme", "view", "2024-05-31")]
+    equity = aipl.consumer_equity(spending(rows), dated_model(), as_of=AS_OF, horizon=30, snapshots=2, every=1)
+    row = equity.to_dicts()[0]
+    assert (row["stage"], row["past_consumers"], row["past_buyers"]) == ("A", 3, 2)
+    assert equity.audience("acme", "A", who="past_consumers").ids() == ["u1", "u2"]
+    assert equity.audience("acme", who="past_buyers").ids() == ["u1"]
+    with pytest.raises(aipl.ParameterError, match="who: 'buyers' is not one of 'consumers', 'past_consumers', 'past_buyers'"):
+        equity.audience("acme", who="buyers")
 
 
 def test_rows_of_nobody_give_an_empty_audience() -> None:

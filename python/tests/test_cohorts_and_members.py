@@ -370,8 +370,9 @@ def test_empty_sources_give_the_documented_columns() -> None:
             }),
             (members, {
                 "scope": text, **dict.fromkeys(people.split(), count), "member_buyers": count, "nonmember_buyers": count,
-                "join_rate": rate, "member_buyers_share": rate, "orders": count, "member_orders": count, "member_orders_share": rate,
-                "gmv": rate, "member_gmv": rate, "member_gmv_share": rate, **dict.fromkeys(sides, rate),
+                "member_repeat_buyers": count, "nonmember_repeat_buyers": count, "join_rate": rate, "member_buyers_share": rate,
+                "orders": count, "member_orders": count, "nonmember_orders": count, "member_orders_share": rate,
+                "gmv": rate, "member_gmv": rate, "nonmember_gmv": rate, "member_gmv_share": rate, **dict.fromkeys(sides, rate),
             }),
             (benefits, {
                 "scope": text, "customers": text, **dict.fromkeys(steps, count), **dict.fromkeys(rates, rate), "orders": count,

@@ -17,6 +17,7 @@ import aipl
 import naive_money as naive
 import pyarrow as pa
 import pytest
+from aipl._measured import Anything
 from builders import AS_OF, ZONE
 from naive_money import DAY, Event, Row
 from random_money import SCHEMA, random_log, rows_of, source_of, table_of
@@ -40,8 +41,10 @@ CELLS: dict[str, Callable[[Row, str], tuple[Any, ...]]] = {
     "aac_bridge": lambda row, who: (row["scope"], who),
     "new_vs_existing": lambda row, who: (row["scope"], who),
     "grow": lambda row, who: (row["scope"], who, *list(row.values())[1 : list(row).index("gmv_before")]),
-    "penetration": lambda row, who: (row["category"], row["scope"])[: 1 if who == "category_buyers" else 2],
-    "crosstab": lambda row, _: (row["row"], row["column"]),
+    "penetration": lambda row, who: (row["category"], row["scope"])[: ["reference", "category_buyers", "brand_buyers"].index(who)],
+    "crosstab": lambda row, who: {
+        "people": (row["row"], row["column"]), "row_buyers": (row["row"],), "column_buyers": (Anything.ANYTHING, row["column"]), "buyers": (),
+    }[who],
 }
 
 

@@ -50,3 +50,72 @@ def test_people_of_an_older_answer_of_a_bank_are_refused(tmp_path: Path) -> None
     bank.ingest(rows_of(("u2", "purchase", "2024-06-03", 10, "o2")), batch_id="b")
     with pytest.raises(aipl.ParameterError, match="gone on"):
         answer.audience("x", "end")
+
+
+def test_a_value_that_is_not_there_is_refused_with_the_choices() -> None:
+    source = rows_of(("u1", "purchase", "2024-06-02", 10, "o1", "tea", "app"), ("u2", "purchase", "2024-06-03", 10, "o2", "milk", "app"))
+    table = aipl.crosstab(source, rows="category", columns="channel")
+    assert (table.audience("tea").ids(), table.audience(column="app").ids(), len(table.audience())) == (["u1"], ["u1", "u2"], 2)
+    people = aipl.aac_bridge(source, **SPAN).audience("x", "end")
+    for refused, ask in (
+        ('row: "tee" .*did you mean "tea".; values: milk, tea', lambda: table.audience("tee", "app")),
+        ('column: "shop" is not a value', lambda: table.audience("tea", "shop")),
+        ('category: "tee"', lambda: aipl.penetration(source, period=JUNE).audience("tee")),
+        ("category: a brand is named", lambda: aipl.penetration(source, period=JUNE).audience(scope="x")),
+        ('values: "tee"', lambda: aipl.grow(source, **SPLIT, by="category").audience("x", "buyers_after", "tee")),
+        ('value: "tee"', lambda: aipl.profile(source, people, by="category").audience("category", "tee")),
+        ("who: 'all'", lambda: aipl.profile(source, people, by="category").audience("category", "tea", who="all")),
+        ("period: 2 is not from 0 to 0", lambda: aipl.retention(source, **SPAN).audience("x", JUNE[0], 2)),
+        (r"scheme\['frequency'\]\[1\]", lambda: aipl.rfm(source, as_of=AS_OF, scheme={"recency": 1, "frequency": [1, 2.5], "monetary": 1})),
+    ):
+        with pytest.raises((aipl.ParameterError, TypeError), match=refused):
+            ask()
+
+
+def test_a_word_of_a_table_is_no_stage() -> None:
+    source = rows_of(("u1", "purchase", "2024-06-02", 10, "o1"))
+    people = aipl.aac_bridge(source, **SPAN).audience("x", "end")
+
+    def model(code: str) -> aipl.StageModel:
+        stages = [{"code": name, "name": f"stage {name}", "any": [{"behaviors": ["purchase"]}]} for name in ("first", code)]
+        return aipl.StageModel.from_dict({"id": "odd", "version": 1, "scope": "brand", "stage": stages})
+
+    with pytest.raises(aipl.ParameterError, match='model: "active" is a stage of the model'):
+        aipl.concentration(source, model("active"), people, **SPAN)
+    for word in ("bought", "in_chain"):
+        table = aipl.cohort_track(source, model(word), people, days=[AS_OF])
+        with pytest.raises(aipl.ParameterError, match=f'who: "{word}" is a stage of the model'):
+            table.audience("x", AS_OF, word)
+
+
+def test_customers_are_new_or_existing_or_a_field() -> None:
+    source = rows_of(("u1", "purchase", "2024-06-02", 10, "o1"))
+    tags = aipl.attributes(pa.table({"user": ["u1"], "customers": ["few"]}), consumer="user")
+    with pytest.raises(aipl.ParameterError, match='by: "customers" tells new from existing buyers, and is also a field or tag'):
+        aipl.grow(source, **SPLIT, by="customers", attributes=tags)
+
+
+def test_audiences_and_tags_of_strangers_are_told_of() -> None:
+    source = rows_of(("u1", "purchase", "2024-06-02", 10, "o1", "tea", "app"))
+    people = aipl.aac_bridge(source, **SPAN).audience("x", "end")
+    links = aipl.resolve_identities(pa.table({"phone": ["13912345679"], "account": ["u1"]}), ["phone", "account"])
+    persons = source.with_identity(links, id_type="account")
+    tags = aipl.attributes(pa.table({"user": ["u1"], "age": ["18-24"]}), consumer="user")
+    model = aipl.StageModel.preset("databank")
+    cells: dict[str, Any] = {"rows": "category", "columns": "age"}
+    for asked, told in (
+        (aipl.crosstab(persons, **cells, attributes=tags, within=people), ["within", "attributes"]),
+        (aipl.profile(persons, people, by="category", base=people), ["audience", "base"]),
+        (aipl.penetration(persons, period=JUNE, reference=people), ["reference"]),
+        (aipl.cohort_track(persons, model, people, days=[AS_OF]), ["audience"]),
+        (aipl.concentration(persons, model, people, **SPAN), ["audience"]),
+        (aipl.flow(persons, model, **SPAN, within=people).matrix(), ["within"]),
+        (aipl.crosstab(source, **cells, attributes=tags, within=people), []),
+        (aipl.crosstab(persons, **cells, attributes=tags.with_identity(links, id_type="account")), []),
+    ):
+        assert [note.split(":")[0] for note in asked.report.notes if "nobody in it is a person of the events" in note] == told
+
+
+def test_a_tag_of_fractions_is_refused_in_words() -> None:
+    with pytest.raises(aipl.SchemaError, match="put numbers with a fraction into classes first"):
+        aipl.attributes(pa.table({"user": ["u1"], "score": [0.5]}), consumer="user")

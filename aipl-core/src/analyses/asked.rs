@@ -18,7 +18,7 @@ use crate::model::{ModelError, Program, ScopeKind, StageModel, compile};
 use crate::stage::Trade;
 use crate::timeline::scan::ScanError;
 use crate::timeline::scopes::{ScopeValue, scope_hint};
-use crate::timeline::{Bucket, KeptStages, Question, Runtime, Timelines, Universe, Visited};
+use crate::timeline::{Attributes, Bucket, KeptStages, Question, Runtime, Timelines, Universe, Visited};
 
 /// Refusals of analyses.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,8 @@ pub(crate) fn arrow_fault(error: arrow::error::ArrowError) -> AnalysisError {
 pub(crate) struct Within {
     universe: Arc<Universe>,
     bits: RoaringBitmap,
+    /// Consumers of the audience, with those whose identifier cannot be one of the source's.
+    consumers: u64,
 }
 
 impl Within {
@@ -88,6 +90,7 @@ impl Within {
             return Ok(Within {
                 universe: universe.clone(),
                 bits: audience.bits().clone(),
+                consumers: audience.len(),
             });
         }
         let universe = Universe::of_ids(id_kind, audience.ids()?);
@@ -95,8 +98,18 @@ impl Within {
             (0..BUCKETS).flat_map(|bucket| (0..universe.bucket(bucket).len() as u32).map(move |local| ConsumerIdx::new(bucket, local).0));
         Ok(Within {
             bits: all.collect(),
+            consumers: audience.len(),
             universe: Arc::new(universe),
         })
+    }
+
+    /// Whether it has consumers, and none of them is one of these.
+    fn is_stranger(&self, universe: &Universe) -> bool {
+        self.consumers > 0
+            && !self
+                .bits
+                .iter()
+                .any(|idx| universe.find(&self.universe.id(ConsumerIdx(idx))).is_some())
     }
 
     /// The local numbers of its consumers in a bucket.
@@ -131,6 +144,10 @@ pub(crate) struct Asked<'a> {
     pub named: Option<Vec<ScopeValue>>,
     /// Whether figures are of orders.
     orders: bool,
+    /// The audiences that limit it, by parameter.
+    limits: Vec<(&'static str, Arc<Within>)>,
+    /// The tags that it tells consumers apart by.
+    attributes: Option<Attributes>,
 }
 
 impl<'a> Asked<'a> {
@@ -143,6 +160,8 @@ impl<'a> Asked<'a> {
             program,
             named,
             orders: false,
+            limits: Vec::new(),
+            attributes: None,
         })
     }
 
@@ -156,7 +175,21 @@ impl<'a> Asked<'a> {
             program,
             named,
             orders: false,
+            limits: Vec::new(),
+            attributes: None,
         })
+    }
+
+    /// Limits it, or a part of it, to an audience.
+    pub fn within(&mut self, parameter: &'static str, audience: &Audience) -> Result<Arc<Within>, AnalysisError> {
+        let within = Arc::new(Within::new(audience, self.source)?);
+        self.limits.push((parameter, within.clone()));
+        Ok(within)
+    }
+
+    /// Tells consumers apart by tags.
+    pub fn tell_by(&mut self, attributes: &Attributes) {
+        self.attributes = Some(attributes.clone());
     }
 
     /// Lets events of some behaviors through, so many days back from the first day of the question on (all if `None`). Gives their bit in
@@ -285,6 +318,18 @@ impl<'a> Asked<'a> {
         self.report(about.tally, about.elapsed, Some(&about.universe), notes, runtime)
     }
 
+    /// Audiences and tags that know nobody of the events, in words.
+    fn stranger_notes(&self, universe: &Universe) -> Vec<String> {
+        if universe.is_empty() {
+            return Vec::new();
+        }
+        let strangers = self.limits.iter().filter(|(_, within)| within.is_stranger(universe));
+        let mut notes: Vec<String> = strangers.map(|(parameter, _)| stranger_note(parameter, universe)).collect();
+        let tags = self.attributes.as_ref().filter(|attributes| attributes.is_stranger(universe));
+        notes.extend(tags.map(|_| stranger_note("attributes", universe)));
+        notes
+    }
+
     /// Named scopes of which an answer has nothing to say, in words.
     pub fn empty_scopes(&self, scopes: &[ScopeValue], is_empty: impl Fn(usize) -> bool, words: &str) -> Vec<String> {
         let empty = |scope: &&ScopeValue| scopes.binary_search(scope).is_ok_and(&is_empty);
@@ -296,6 +341,7 @@ impl<'a> Asked<'a> {
     pub fn report(&self, tally: Tally, elapsed: Duration, universe: Option<&Universe>, more: Vec<String>, runtime: &Runtime<'_>) -> Report {
         let mut notes = self.program.unmatched.clone();
         notes.extend(state_notes(self.source, &self.program));
+        notes.extend(universe.map(|universe| self.stranger_notes(universe)).unwrap_or_default());
         notes.extend(more);
         Report {
             tally,
@@ -305,6 +351,15 @@ impl<'a> Asked<'a> {
             identity: universe.and_then(IdentityCounts::of),
         }
     }
+}
+
+/// What audiences and tags are told of that know nobody of the events.
+fn stranger_note(parameter: &str, universe: &Universe) -> String {
+    let (who, how) = match universe.people() {
+        Some(_) => ("person", "; accounts become persons by with_identity"),
+        None => ("consumer", ""),
+    };
+    format!("{parameter}: nobody in it is a {who} of the events that this question looks at{how}")
 }
 
 /// A model so large that nothing can be watched beside it.
@@ -350,7 +405,7 @@ fn state_notes(source: &dyn Timelines, program: &Program) -> Vec<String> {
 }
 
 /// Named scopes as values of the data's types.
-fn convert_scopes(source: &dyn Timelines, kind: ScopeKind, scopes: &[ScopeValue]) -> Result<Vec<ScopeValue>, AnalysisError> {
+pub(crate) fn convert_scopes(source: &dyn Timelines, kind: ScopeKind, scopes: &[ScopeValue]) -> Result<Vec<ScopeValue>, AnalysisError> {
     let main = if kind == ScopeKind::Store { "store" } else { "brand" };
     let mut converted = Vec::with_capacity(scopes.len());
     for scope in scopes {

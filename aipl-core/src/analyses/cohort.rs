@@ -35,7 +35,7 @@ pub struct CohortTrack {
 struct Prepared<'a> {
     asked: Asked<'a>,
     trade: Trade,
-    within: Within,
+    within: Arc<Within>,
     /// In order.
     days: Vec<i32>,
 }
@@ -56,10 +56,11 @@ impl<'a> Prepared<'a> {
         let mut days: Vec<i32> = days.iter().map(|day| day.number()).collect();
         days.sort_unstable();
         days.dedup();
+        let within = asked.within("audience", audience)?;
         Ok(Prepared {
             asked,
             trade,
-            within: Within::new(audience, source)?,
+            within,
             days,
         })
     }
@@ -233,11 +234,14 @@ pub fn cohort_track(
     })
 }
 
-/// The consumers of the audience who are in a stage (by code or name, or `out`) of a scope at the close of a day, or who have `bought` since the first
-/// of the days.
+/// In the place of a stage: those in any, and those who have bought.
+const WORDS: [&str; 2] = ["in_chain", "bought"];
+
+/// The consumers of the audience who are in a stage (by code or name, `in_chain` for any, `out` for none) of a scope at the close of a day, or who have
+/// `bought` since the first of the days.
 ///
 /// # Errors
-/// As [`cohort_track`]; an unknown scope or stage.
+/// As [`cohort_track`]; an unknown scope or stage; a word that is also a stage of the model.
 pub fn cohort_people(
     source: &dyn Timelines,
     model: &StageModel,
@@ -253,8 +257,13 @@ pub fn cohort_people(
             format!("{day} is not one of the days of this answer"),
         ));
     };
+    let word = WORDS.contains(&stage);
+    if word && model.stage_index(stage).is_ok() {
+        let problem = format!("{stage:?} is a stage of the model, and a word of its own here; give the stage another code and name");
+        return Err(AnalysisError::parameter("who", problem));
+    }
     let wanted = match stage {
-        "bought" | OUT => None,
+        stage if word || stage == OUT => None,
         stage => Some(model.stage_index(stage)? as u8 + 1),
     };
     let (first, last) = prepared.range();

@@ -11,7 +11,7 @@ use crate::analyses::asked::{AnalysisError, Asked, Within, check_range};
 use crate::analyses::labels::{check_scope_text, counts, percents, scope_array};
 use crate::analyses::outcome::Answer;
 use crate::analyses::steps::{Step, Steps};
-use crate::analyses::totals::{MAX_CELLS, people, table, total};
+use crate::analyses::totals::{MAX_CELLS, bit_of, people, table, total};
 use crate::audience::Audience;
 use crate::base::Day;
 use crate::model::StageModel;
@@ -74,7 +74,7 @@ struct Cells {
 /// let answer = concentration(&events, &model, &buyers, day, &ConcentrationParams::default(), &runtime)?;
 /// // in any stage, A, I, P, L
 /// assert_eq!(answer.table["in_audience"].as_primitive::<Int64Type>().values(), &[1, 0, 0, 1, 0]);
-/// assert_eq!(concentrated(&events, &model, &buyers, (day, &ConcentrationParams::default()), (&brand, "active", june.1), &runtime)?.ids()?, ["u2".into()]);
+/// assert_eq!(concentrated(&events, &model, &buyers, (day, &ConcentrationParams::default()), (&brand, "active", june.1, "in_audience"), &runtime)?.ids()?, ["u2".into()]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn concentration(
@@ -86,8 +86,9 @@ pub fn concentration(
     runtime: &Runtime<'_>,
 ) -> Result<Answer, AnalysisError> {
     check_range(start, end)?;
-    let asked = Asked::new(source, model, params.scopes.as_deref())?;
-    let within = Within::new(audience, source)?;
+    check_codes(model)?;
+    let mut asked = Asked::new(source, model, params.scopes.as_deref())?;
+    let within = asked.within("audience", audience)?;
     let steps = Steps::new(params.step, start, end);
     let (lines, width) = (asked.program.stages + 1, steps.days.len() + 1);
     let each = |bucket: &Bucket<'_>, cells: &mut Cells| {
@@ -187,19 +188,34 @@ pub fn concentration(
     ))
 }
 
-/// The consumers of the audience who are in a stage (by code or name, or `active`) of a scope at the close of a day.
+fn check_codes(model: &StageModel) -> Result<(), AnalysisError> {
+    if model.stage_index(ACTIVE).is_ok() {
+        let problem =
+            format!("{ACTIVE:?} is a stage of the model, and stands for all stages together here; give the stage another code and name");
+        return Err(AnalysisError::parameter("model", problem));
+    }
+    Ok(())
+}
+
+/// Groups of [`concentration`], in order of their bits.
+pub const CONCENTRATION_GROUPS: [&str; 2] = ["in_audience", "consumers"];
+
+/// The consumers in a stage (by code or name, or `active`) of a scope at the close of a day: those of the audience (`in_audience`), or all
+/// (`consumers`).
 ///
 /// # Errors
-/// An unknown scope or stage; what the source refuses.
+/// An unknown scope, stage or group; what the source refuses.
 pub fn concentrated(
     source: &dyn Timelines,
     model: &StageModel,
     audience: &Audience,
     ((start, end), params): ((Day, Day), &ConcentrationParams),
-    (scope, stage, day): (&ScopeValue, &str, Day),
+    (scope, stage, day, group): (&ScopeValue, &str, Day, &str),
     runtime: &Runtime<'_>,
 ) -> Result<Audience, AnalysisError> {
+    let of_all = bit_of("who", group, &CONCENTRATION_GROUPS)? == 2;
     check_range(start, end)?;
+    check_codes(model)?;
     if !(start..=end).contains(&day) {
         return Err(AnalysisError::parameter("day", format!("{day} is not from {start} to {end}")));
     }
@@ -211,7 +227,10 @@ pub fn concentrated(
         Some(model.stage_index(stage)? + 1)
     };
     let within = Within::new(audience, source)?;
-    let made = format!("{} in {scope} {stage} on {day}", audience.made());
+    let made = match of_all {
+        true => format!("{scope} {stage} on {day}"),
+        false => format!("{} in {scope} {stage} on {day}", audience.made()),
+    };
     people(
         &asked,
         &asked.question(start, end),
@@ -222,7 +241,7 @@ pub fn concentrated(
             let members = within.members(bucket);
             let mut labeler = crate::stage::Labeler::new(&asked.program, bucket.masks, bucket.timelines.layout(), day.number());
             bucket.timelines.for_each_history(|history| {
-                if Some(history.scope as usize) != place || !members.contains(history.consumer) {
+                if Some(history.scope as usize) != place || !(of_all || members.contains(history.consumer)) {
                     return;
                 }
                 let label = usize::from(labeler.label(&history));

@@ -11,13 +11,13 @@ use arrow::array::{ArrayRef, BooleanArray};
 use serde_json::json;
 
 use crate::analyses::asked::{AnalysisError, Asked, Within, check_range};
-use crate::analyses::dimensions::{Dimensions, each_shopper};
+use crate::analyses::dimensions::{Dimensions, Purchase, Wanted, each_shopper};
 use crate::analyses::labels::counts;
 use crate::analyses::outcome::Answer;
-use crate::analyses::totals::{MAX_CELLS, SMALL, Trading, amount, figures, people, table, total};
+use crate::analyses::totals::{CellValue, MAX_CELLS, SMALL, Trading, amount, figures, people_where, table, total};
 use crate::audience::Audience;
-use crate::base::Day;
 use crate::base::statistics::ratio;
+use crate::base::{Day, IdValue};
 use crate::stage::Trade;
 use crate::timeline::{Attributes, Bucket, Question, Runtime, ScopeValue, Timelines};
 
@@ -96,7 +96,7 @@ struct Prepared<'a> {
     asked: Asked<'a>,
     trade: Trade,
     dimensions: Dimensions,
-    within: Option<Within>,
+    within: Option<Arc<Within>>,
     days: (Day, Day),
     bounds: RangeInclusive<i32>,
 }
@@ -115,7 +115,11 @@ impl<'a> Prepared<'a> {
         let attributes = params.attributes.as_ref();
         let names = [params.rows.clone(), params.columns.clone()];
         let dimensions = Dimensions::new(&mut asked, "rows, columns", &names, attributes)?;
-        let within = params.within.as_ref().map(|audience| Within::new(audience, source)).transpose()?;
+        let within = params
+            .within
+            .as_ref()
+            .map(|audience| asked.within("within", audience))
+            .transpose()?;
         Ok(Prepared {
             asked,
             trade,
@@ -195,7 +199,7 @@ impl<'a> Prepared<'a> {
 /// let answer = crosstab(&events, &params, &runtime)?;
 /// // coffee, then tea
 /// assert_eq!(answer.table["gmv"].as_primitive::<Float64Type>().values(), &[30.0, 50.0]);
-/// assert_eq!(crosstab_people(&events, &params, (Some("tea"), Some("b")), &runtime)?.ids()?, ["u1".into()]);
+/// assert_eq!(crosstab_people(&events, &params, (CellValue::Is("tea"), CellValue::Any), &runtime)?.ids()?, ["u1".into()]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn crosstab(source: &dyn Timelines, params: &CrosstabParams, runtime: &Runtime<'_>) -> Result<Answer, AnalysisError> {
@@ -259,29 +263,27 @@ pub fn crosstab(source: &dyn Timelines, params: &CrosstabParams, runtime: &Runti
         .answer(table(columns)?, ("crosstab", unit), &parameters, about, Vec::new(), runtime))
 }
 
-/// The buyers of a cell; `None` stands for no value.
+/// The buyers of a cell, or of the total of a row, of a column, or of all.
 ///
 /// # Errors
-/// As [`crosstab`].
+/// As [`crosstab`]; a value that is not there.
 pub fn crosstab_people(
     source: &dyn Timelines,
     params: &CrosstabParams,
-    (row, column): (Option<&str>, Option<&str>),
+    (row, column): (CellValue<'_>, CellValue<'_>),
     runtime: &Runtime<'_>,
 ) -> Result<Audience, AnalysisError> {
     let prepared = Prepared::new(source, params)?;
-    let made = format!(
-        "buyers of {} {} and {} {}",
-        params.rows,
-        row.unwrap_or("none"),
-        params.columns,
-        column.unwrap_or("none")
-    );
-    people(&prepared.asked, &prepared.question(), None, &made, runtime, |bucket, _, push| {
-        let number = |which: usize, text: Option<&str>| prepared.dimensions.number(bucket.labels, which, text);
-        let (Some(row), Some(column)) = (number(0, row), number(1, column)) else {
-            return;
-        };
+    let made = format!("buyers of {} {row} and {} {column}", params.rows, params.columns);
+    let (asked, dimensions, question) = (&prepared.asked, &prepared.dimensions, prepared.question());
+    let known = |labels: &[Vec<IdValue>]| {
+        dimensions.check_value(labels, 0, "row", row)?;
+        dimensions.check_value(labels, 1, "column", column)
+    };
+    people_where(asked, &question, None, &made, runtime, known, |bucket, _, push| {
+        let wanted = [row, column];
+        let wanted: [Option<Wanted>; 2] = std::array::from_fn(|which| dimensions.wanted(bucket.labels, which, wanted[which]));
+        let [Some(row), Some(column)] = wanted else { return };
         let members = prepared.within.as_ref().map(|within| within.members(bucket));
         each_shopper(
             bucket,
@@ -290,11 +292,8 @@ pub fn crosstab_people(
             &prepared.bounds,
             |shopper, purchases| {
                 let inside = members.as_ref().is_none_or(|members| members.contains(shopper));
-                if inside
-                    && purchases
-                        .iter()
-                        .any(|purchase| purchase.line.ordered && purchase.values == [row, column])
-                {
+                let bought = |purchase: &Purchase| purchase.line.ordered && row.is(purchase.values[0]) && column.is(purchase.values[1]);
+                if inside && purchases.iter().any(bought) {
                     push(shopper);
                 }
             },

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, StringArray};
 
 use crate::analyses::asked::{AnalysisError, Asked};
+use crate::analyses::totals::CellValue;
 use crate::base::suggest::hint;
 use crate::base::{IdKind, IdValue};
 use crate::stage::{Line, OrderReader, Trade};
@@ -38,6 +39,7 @@ impl Dimensions {
         attributes: Option<&Attributes>,
     ) -> Result<Self, AnalysisError> {
         let mut each = Vec::with_capacity(names.len());
+        attributes.into_iter().for_each(|attributes| asked.tell_by(attributes));
         for name in names {
             each.push(match attributes.and_then(|attributes| attributes.tag(name)) {
                 Some(tag) => Dimension::Tag(tag),
@@ -99,11 +101,52 @@ impl Dimensions {
         Arc::new(StringArray::from_iter(numbers.map(text)))
     }
 
-    /// The number of a value given as text, or of none.
-    pub fn number(&self, labels: &[Vec<IdValue>], which: usize, text: Option<&str>) -> Option<u64> {
-        let Some(text) = text else { return Some(0) };
+    /// Refuses a value that is none of the dimension's.
+    pub fn check_value(
+        &self,
+        labels: &[Vec<IdValue>],
+        which: usize,
+        parameter: &'static str,
+        value: CellValue<'_>,
+    ) -> Result<(), AnalysisError> {
+        const SHOWN: usize = 10;
+        let CellValue::Is(text) = value else { return Ok(()) };
+        if self.number(labels, which, text).is_some() {
+            return Ok(());
+        }
+        let values: Vec<String> = self.values(labels, which).iter().map(ToString::to_string).collect();
+        let tail = hint(text, values.iter().map(String::as_str));
+        let more = if values.len() > SHOWN { ", …" } else { "" };
+        let choices = values[..values.len().min(SHOWN)].join(", ");
+        let problem = format!("{text:?} is not a value in the events that this question looks at{tail}; values: {choices}{more}");
+        Err(AnalysisError::parameter(parameter, problem))
+    }
+
+    /// What a cell's value is among the numbers of a dimension; nothing if it is none of these.
+    pub fn wanted(&self, labels: &[Vec<IdValue>], which: usize, value: CellValue<'_>) -> Option<Wanted> {
+        match value {
+            CellValue::Any => Some(Wanted(None)),
+            CellValue::Absent => Some(Wanted(Some(0))),
+            CellValue::Is(text) => self.number(labels, which, text).map(|number| Wanted(Some(number))),
+        }
+    }
+
+    /// The number of a value given as text.
+    pub fn number(&self, labels: &[Vec<IdValue>], which: usize, text: &str) -> Option<u64> {
         let place = self.values(labels, which).iter().position(|value| value.to_string() == text);
         place.map(|place| place as u64 + 1)
+    }
+}
+
+/// The number of a value that is asked for; any if nothing is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted(Option<u64>);
+
+impl Wanted {
+    /// Whether a number is the one.
+    #[inline]
+    pub fn is(self, number: u64) -> bool {
+        self.0.is_none_or(|wanted| wanted == number)
     }
 }
 

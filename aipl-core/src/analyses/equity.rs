@@ -8,12 +8,13 @@ use std::ops::RangeInclusive;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use serde_json::{Value, json};
 
-use crate::analyses::asked::{AnalysisError, Asked, find_scope};
+use crate::analyses::asked::{AnalysisError, Asked, convert_scopes, find_scope};
 use crate::analyses::dimensions::Dimensions;
 use crate::analyses::labels::{counts, scope_array, stage_array};
 use crate::analyses::market;
 use crate::analyses::outcome::{Answer, Report};
-use crate::analyses::totals::{amount, check_days, figures, table, total};
+use crate::analyses::totals::{amount, bit_of, check_days, figures, people, table, total};
+use crate::audience::Audience;
 use crate::base::statistics::{Split, ratio, split, wilson};
 use crate::base::{Day, IdKind};
 use crate::event::Tally;
@@ -161,6 +162,14 @@ impl<'a> Prepared<'a> {
         past + 1..=past + self.horizon
     }
 
+    /// What reads the stages and orders of a bucket's histories.
+    fn kernels<'b>(&'b self, bucket: &Bucket<'b>) -> (IntervalFinder<'b>, OrderReader<'b>) {
+        let (first, last) = (self.past[0], self.as_of.number());
+        let layout = bucket.timelines.layout();
+        let finder = IntervalFinder::new(&self.asked.program, bucket.masks, layout, first, last);
+        (finder, OrderReader::new(self.trade, bucket))
+    }
+
     /// The labels of a history on the past days and, last, on the day itself.
     fn labels(&self, finder: &mut IntervalFinder<'_>, history: &History<'_>, labels: &mut [u8]) {
         labels.fill(0);
@@ -254,7 +263,13 @@ pub fn consumer_equity(
         None
     };
     let (found, about) = find(&prepared, market.as_ref(), runtime)?;
-    if let Some(empty) = found.peopled.iter().position(|peopled| !peopled) {
+    let anybody = found.stages.iter().any(|stage| stage.now + stage.past > 0);
+    if let Some(empty) = found
+        .peopled
+        .iter()
+        .position(|peopled| !peopled)
+        .filter(|_| anybody || params.scopes.is_none())
+    {
         let day = Day::from_number(i64::from(prepared.past[empty])).unwrap_or(Day::MIN);
         let problem = format!(
             "{} days and {} snapshots need the stages of {day}, and nobody is in one on that day; take a shorter horizon, or fewer snapshots",
@@ -270,15 +285,7 @@ fn find(prepared: &Prepared<'_>, market: Option<&market::Market>, runtime: &Runt
     let each = |bucket: &Bucket<'_>, found: &mut Found| {
         found.stages.resize(bucket.scopes.len() * stages, Stage::default());
         found.peopled.resize(prepared.past.len(), false);
-        let layout = bucket.timelines.layout();
-        let mut finder = IntervalFinder::new(
-            &prepared.asked.program,
-            bucket.masks,
-            layout,
-            prepared.past[0],
-            prepared.as_of.number(),
-        );
-        let mut reader = OrderReader::new(prepared.trade, bucket);
+        let (mut finder, mut reader) = prepared.kernels(bucket);
         let mut labels = vec![0; prepared.past.len() + 1];
         let mut visit = |history: &History<'_>, spending: Option<&market::Spending>| {
             prepared.labels(&mut finder, history, &mut labels);
@@ -392,31 +399,28 @@ fn answer(
     runtime: &Runtime<'_>,
 ) -> Result<ConsumerEquity, AnalysisError> {
     let stages = prepared.asked.program.stages;
-    let shown: Vec<usize> = match &params.scopes {
-        Some(scopes) => {
-            let mut shown = scopes
-                .iter()
-                .map(|scope| find_scope(&about.scopes, scope))
-                .collect::<Result<Vec<_>, _>>()?;
-            shown.sort_unstable();
-            shown.dedup();
-            shown
-        }
-        None => (0..about.scopes.len()).collect(),
+    let scopes = match &params.scopes {
+        Some(scopes) => convert_scopes(prepared.asked.source, prepared.asked.program.scope, scopes)?,
+        None => about.scopes.clone(),
     };
-    let own = |scope: &usize| &found[scope * stages..(scope + 1) * stages];
-    let worths: Vec<Vec<Worth>> = shown.iter().map(|scope| worth(own(scope))).collect();
-    let factors: Vec<Option<[f64; 3]>> = shown.iter().zip(&worths).map(|(scope, worth)| factors(own(scope), worth)).collect();
-    let rows = || shown.iter().zip(&worths).flat_map(|(scope, worths)| own(scope).iter().zip(worths));
+    let nobody = vec![Stage::default(); stages];
+    let place = |scope: &ScopeValue| about.scopes.binary_search(scope).ok();
+    let shown: Vec<&[Stage]> = scopes
+        .iter()
+        .map(|scope| place(scope).map_or(&nobody[..], |place| &found[place * stages..(place + 1) * stages]))
+        .collect();
+    let unknown = scopes.iter().filter(|scope| place(scope).is_none());
+    let notes = unknown.map(|scope| format!("scope {:?}: nothing in the events that this question looks at", scope.to_string()));
+    let notes: Vec<String> = notes.collect();
+    let worths: Vec<Vec<Worth>> = shown.iter().map(|own| worth(own)).collect();
+    let factors: Vec<Option<[f64; 3]>> = shown.iter().zip(&worths).map(|(own, worth)| factors(own, worth)).collect();
+    let rows = || shown.iter().zip(&worths).flat_map(|(own, worths)| own.iter().zip(worths));
     let scope_type = prepared.asked.scope_type();
     let figure = |of: fn(&Worth) -> Option<f64>| figures(rows().map(move |(_, worth)| of(worth)));
     let count = |of: fn(&Stage) -> i64| counts(rows().map(move |(stage, _)| of(stage)));
     let lines = shown.len() * stages;
     let by_stage: [(&str, ArrayRef); 11] = [
-        (
-            "scope",
-            scope_array(&about.scopes, scope_type, (0..lines).map(|line| shown[line / stages])),
-        ),
+        ("scope", scope_array(&scopes, scope_type, (0..lines).map(|line| line / stages))),
         ("stage", stage_array(model, (0..lines).map(|line| line % stages))),
         ("consumers", count(|stage| stage.now)),
         ("past_consumers", count(|stage| stage.past)),
@@ -431,8 +435,7 @@ fn answer(
             std::sync::Arc::new(BooleanArray::from_iter(rows().map(|(_, worth)| Some(worth.pooled)))),
         ),
     ];
-    let scopes: Vec<ScopeValue> = shown.iter().map(|scope| about.scopes[*scope].clone()).collect();
-    let people = |scope: &usize| own(scope).iter().map(|stage| stage.now).sum::<i64>();
+    let people = |own: &&[Stage]| own.iter().map(|stage| stage.now).sum::<i64>();
     // A conversion of nobody, and a value of no buyer, are none.
     let factor = |place: usize| {
         let known = move |factors: &[f64; 3]| factors[..place].iter().product::<f64>() > 0.0;
@@ -468,10 +471,75 @@ fn answer(
             "distinct consumers; money in units of the amount column",
             &parameters,
         ),
-        report: prepared.asked.report_of(about, Vec::new(), runtime),
+        report: prepared.asked.report_of(about, notes, runtime),
         scopes,
         scope_type,
         factors,
+    })
+}
+
+/// Groups of [`equity_people`], in order of their bits.
+pub const EQUITY_GROUPS: [&str; 3] = ["consumers", "past_consumers", "past_buyers"];
+
+/// The consumers of a stage (by code or name; of all stages if none is given) of a scope: in it on the day (`consumers`), on any of the past days
+/// (`past_consumers`), or with an order in the horizon after such a day (`past_buyers`). Each is in the audience once, while the columns of the past
+/// count a consumer for every past day.
+///
+/// # Errors
+/// As [`consumer_equity`]; an unknown scope, stage or group.
+pub fn equity_people(
+    source: &dyn Timelines,
+    model: &StageModel,
+    (as_of, params): (Day, &EquityParams),
+    (scope, stage, group): (&ScopeValue, Option<&str>, &str),
+    runtime: &Runtime<'_>,
+) -> Result<Audience, AnalysisError> {
+    let group = bit_of("who", group, &EQUITY_GROUPS)?;
+    let wanted = stage
+        .map(|stage| model.stage_index(stage))
+        .transpose()?
+        .map(|stage| stage as u8 + 1);
+    let params = EquityParams {
+        scopes: Some(vec![scope.clone()]),
+        category_spend: false,
+        ..params.clone()
+    };
+    let prepared = Prepared::new(source, model, as_of, &params)?;
+    let is_in = |label: u8| label > 0 && wanted.is_none_or(|wanted| wanted == label);
+    let question = prepared.asked.question(prepared.first(), as_of);
+    let made = format!(
+        "{scope} {} {} on {as_of}",
+        stage.unwrap_or("in any stage"),
+        EQUITY_GROUPS[group.trailing_zeros() as usize]
+    );
+    people(&prepared.asked, &question, Some(scope), &made, runtime, |bucket, place, push| {
+        let (mut finder, mut reader) = prepared.kernels(bucket);
+        let mut labels = vec![0; prepared.past.len() + 1];
+        bucket.timelines.for_each_history(|history| {
+            if Some(history.scope as usize) != place {
+                return;
+            }
+            prepared.labels(&mut finder, &history, &mut labels);
+            let past = || {
+                prepared
+                    .past
+                    .iter()
+                    .zip(&labels)
+                    .filter(|(_, label)| is_in(**label))
+                    .map(|(day, _)| *day)
+            };
+            let belongs = match group {
+                1 => labels.last().is_some_and(|label| is_in(*label)),
+                2 => past().next().is_some(),
+                _ => {
+                    let orders = reader.orders(&history);
+                    past().any(|day| orders.iter().any(|order| prepared.window(day).contains(&order.day)))
+                }
+            };
+            if belongs {
+                push(history.consumer);
+            }
+        });
     })
 }
 

@@ -223,8 +223,12 @@ pub fn flow(
             format!("{end} is also start; a flow needs two days"),
         ));
     }
-    let asked = Asked::new(source, model, params.scopes.as_deref())?;
-    let within = params.within.as_ref().map(|audience| Within::new(audience, source)).transpose()?;
+    let mut asked = Asked::new(source, model, params.scopes.as_deref())?;
+    let within = params
+        .within
+        .as_ref()
+        .map(|audience| asked.within("within", audience))
+        .transpose()?;
     let kept = kept_moves(&asked, (start, end), params)?;
     let of_kept = kept.is_some();
     let Folded { buckets, about } = match kept {
@@ -233,7 +237,7 @@ pub fn flow(
             // Whether somebody is new or comes back is decided by all days before.
             let question = asked.question(Day::MIN, end);
             fold(source, &question, runtime, |bucket| {
-                moves(&bucket, &asked.program, (start, end), params.mode, within.as_ref())
+                moves(&bucket, &asked.program, (start, end), params.mode, within.as_deref())
             })?
         }
     };

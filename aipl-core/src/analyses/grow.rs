@@ -10,10 +10,10 @@ use arrow::array::{ArrayRef, RecordBatch};
 use serde_json::{Value, json};
 
 use crate::analyses::asked::{AnalysisError, Asked, check_range};
-use crate::analyses::dimensions::{DimensionReader, Dimensions, check_distinct};
+use crate::analyses::dimensions::{DimensionReader, Dimensions, Wanted, check_distinct};
 use crate::analyses::labels::{counts, scope_array};
 use crate::analyses::outcome::Report;
-use crate::analyses::totals::{Trading, amount, check_days, figures, people, table, total};
+use crate::analyses::totals::{CellValue, Trading, amount, check_days, figures, people_where, table, total};
 use crate::audience::Audience;
 use crate::base::statistics::{Split, split};
 use crate::base::{Day, IdValue};
@@ -152,6 +152,16 @@ impl<'a> Prepared<'a> {
             ));
         }
         let names: Vec<String> = params.by.iter().filter(|name| *name != CUSTOMERS).cloned().collect();
+        let is_tag = params
+            .attributes
+            .as_ref()
+            .is_some_and(|attributes| attributes.tag(CUSTOMERS).is_some());
+        if customers.is_some() && (is_tag || source.schema().column(CUSTOMERS).is_some()) {
+            let problem = format!(
+                "{CUSTOMERS:?} tells new from existing buyers, and is also a field or tag; map the field, or name the tag, otherwise"
+            );
+            return Err(AnalysisError::parameter("by", problem));
+        }
         let dimensions = Dimensions::new(&mut asked, "by", &names, params.attributes.as_ref()).map_err(with_customers)?;
         let launch = params.launch.iter().cloned().collect::<Vec<_>>();
         let launch = (!launch.is_empty())
@@ -433,7 +443,7 @@ pub fn grow_buyers(
         Some(_) => return Err(AnalysisError::parameter("values", "customers are \"new\" or \"existing\"")),
     };
     let others = params.by.iter().zip(values).filter(|(name, _)| *name != CUSTOMERS);
-    let wanted: Vec<Option<&str>> = others.map(|(_, value)| value.as_deref()).collect();
+    let wanted: Vec<CellValue<'_>> = others.map(|(_, value)| value.as_deref().into()).collect();
     let range = if period == 0 { periods.0 } else { periods.1 };
     let group = values
         .iter()
@@ -442,25 +452,36 @@ pub fn grow_buyers(
         .join(", ");
     let made = format!("{scope} buyers ({group}) from {} to {}", range.0, range.1);
     let question = prepared.asked.question(prepared.days.0, prepared.days.1);
-    people(&prepared.asked, &question, Some(scope), &made, runtime, |bucket, place, push| {
-        let numbers = wanted
-            .iter()
-            .enumerate()
-            .map(|(which, text)| prepared.dimensions.number(bucket.labels, which, *text));
-        let Some(mut key) = numbers.collect::<Option<Vec<u64>>>() else {
-            return;
-        };
-        key.push(kind);
-        let (mut reader, values) = (OrderReader::new(prepared.trade, bucket), prepared.values(bucket));
-        bucket.timelines.for_each_history(|history| {
-            if Some(history.scope as usize) != place {
+    let dimensions = &prepared.dimensions;
+    let known = |labels: &[Vec<IdValue>]| {
+        let mut each = wanted.iter().enumerate();
+        each.try_for_each(|(which, value)| dimensions.check_value(labels, which, "values", *value))
+    };
+    people_where(
+        &prepared.asked,
+        &question,
+        Some(scope),
+        &made,
+        runtime,
+        known,
+        |bucket, place, push| {
+            let each = wanted.iter().enumerate();
+            let numbers = each.map(|(which, value)| dimensions.wanted(bucket.labels, which, *value));
+            let Some(numbers) = numbers.collect::<Option<Vec<Wanted>>>() else {
                 return;
-            }
-            prepared.each_group(&mut reader, &values, &history, &mut |of, found, trading, _| {
-                if of == period && found == key && trading.buyers > 0 {
-                    push(history.consumer);
+            };
+            let (mut reader, values) = (OrderReader::new(prepared.trade, bucket), prepared.values(bucket));
+            bucket.timelines.for_each_history(|history| {
+                if Some(history.scope as usize) != place {
+                    return;
                 }
+                prepared.each_group(&mut reader, &values, &history, &mut |of, found, trading, _| {
+                    let is = found[numbers.len()] == kind && numbers.iter().zip(found).all(|(wanted, number)| wanted.is(*number));
+                    if of == period && is && trading.buyers > 0 {
+                        push(history.consumer);
+                    }
+                });
             });
-        });
-    })
+        },
+    )
 }

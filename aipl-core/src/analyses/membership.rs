@@ -41,7 +41,7 @@ impl Default for MembershipParams {
 }
 
 /// Groups of [`membership`], in order of their bits.
-pub const MEMBERSHIP_GROUPS: [&str; 13] = [
+pub const MEMBERSHIP_GROUPS: [&str; 15] = [
     "members_start",
     "members",
     "new_members",
@@ -55,6 +55,8 @@ pub const MEMBERSHIP_GROUPS: [&str; 13] = [
     "buyers",
     "member_buyers",
     "nonmember_buyers",
+    "member_repeat_buyers",
+    "nonmember_repeat_buyers",
 ];
 const GROUPS: usize = MEMBERSHIP_GROUPS.len();
 
@@ -128,8 +130,10 @@ impl<'a> Prepared<'a> {
             .any(|&word| inside(day_of(word)) && bucket.masks[class_of(word)] & self.visit != 0);
         let mut bought = [Bought::default(); 2];
         let lines = reader.lines(history);
+        // Most consumers are one or the other throughout.
+        let changes = !history.toggles.is_empty() || !history.spans.is_empty();
         for (kind, own) in bought.iter_mut().enumerate() {
-            let as_member = |day: i32| usize::from(on(day) & self.member != 0) == kind;
+            let as_member = |day: i32| usize::from(changes && on(day) & self.member != 0) == kind;
             let own_lines = || lines.iter().filter(|line| inside(line.day) && as_member(line.day));
             own.trading = Trading::of(own_lines(), ids);
             let first = own_lines().find(|line| line.ordered).map(|line| line.day);
@@ -150,6 +154,8 @@ impl<'a> Prepared<'a> {
             buyers[0] || buyers[1],
             buyers[1],
             buyers[0],
+            bought[1].again > 0,
+            bought[0].again > 0,
         ]);
         (groups, bought)
     }
@@ -176,9 +182,9 @@ impl Grouping for Prepared<'_> {
 /// # Shape and units
 /// `scope`; the sizes of [`MEMBERSHIP_GROUPS`] (int64): `members_start` and `fans_start` at the close of the day before `start`, `members` and `fans` at the close of
 /// `end`, `new_…` and `lost_…` by difference of these two states, `members_and_fans` at the end, `nonmember_visitors` (with an event in the period, no member at its
-/// beginning), `buyers`, `member_buyers`, `nonmember_buyers`. `join_rate` (new_members ÷ nonmember_visitors), `member_buyers_share` (÷ buyers); `orders`, `member_orders`, `member_orders_share`;
-/// `gmv`, `member_gmv`, `member_gmv_share`; and for members and others `…_frequency` (orders ÷ buyers), `…_aov` (gmv ÷ orders), `…_repurchase_rate` (buyers on two days or
-/// more ÷ buyers). An order is a member's if its buyer is a member at the close of its day; who buys as both is a buyer of both. Shares
+/// beginning), `buyers`, `member_buyers`, `nonmember_buyers`, `member_repeat_buyers`, `nonmember_repeat_buyers` (buyers on two days or more). `join_rate` (new_members ÷
+/// nonmember_visitors), `member_buyers_share` (÷ buyers); `orders`, `member_orders`, `nonmember_orders`, `member_orders_share`; `gmv`, `member_gmv`, `nonmember_gmv`,
+/// `member_gmv_share`; and for members and others `…_frequency` (orders ÷ buyers), `…_aov` (gmv ÷ orders), `…_repurchase_rate` (repeat buyers ÷ buyers). An order is a member's if its buyer is a member at the close of its day; who buys as both is a buyer of both. Shares
 /// and rates are of one; null where there is nothing to divide by.
 ///
 /// # Errors
@@ -265,7 +271,7 @@ fn columns(asked: &Asked<'_>, scopes: &[ScopeValue], all: &[Counted], has_money:
     let group = |name: &str| MEMBERSHIP_GROUPS.iter().position(|known| *known == name).unwrap_or_default();
     let share =
         |above: &'static str, below: &'static str| shares(all.iter().map(|own| (own.groups[group(above)], own.groups[group(below)])));
-    let member = |own: &Counted| own.bought[1].trading;
+    let [other, member] = [0, 1].map(|kind| move |own: &Counted| own.bought[kind].trading);
     let whole = |own: &Counted| own.bought[0].trading.gmv + own.bought[1].trading.gmv;
     let orders = |own: &Counted| own.bought[0].trading.orders + own.bought[1].trading.orders;
     let money = |of: &dyn Fn(&Counted) -> Option<f64>| figures(all.iter().map(|own| of(own).filter(|_| has_money)));
@@ -286,12 +292,14 @@ fn columns(asked: &Asked<'_>, scopes: &[ScopeValue], all: &[Counted], has_money:
         ("member_buyers_share", share("member_buyers", "buyers")),
         ("orders", counts(all.iter().map(orders))),
         ("member_orders", counts(all.iter().map(|own| member(own).orders))),
+        ("nonmember_orders", counts(all.iter().map(|own| other(own).orders))),
         (
             "member_orders_share",
             shares(all.iter().map(|own| (member(own).orders, orders(own)))),
         ),
         ("gmv", money(&|own| Some(amount(whole(own))))),
         ("member_gmv", money(&|own| Some(amount(member(own).gmv)))),
+        ("nonmember_gmv", money(&|own| Some(amount(other(own).gmv)))),
         ("member_gmv_share", money(&|own| ratio(amount(member(own).gmv), amount(whole(own))))),
         ("member_frequency", member_frequency),
         ("nonmember_frequency", other_frequency),

@@ -4,18 +4,19 @@
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use serde_json::json;
 
 use crate::analyses::asked::{AnalysisError, Asked, Within, check_range, find_scope};
-use crate::analyses::dimensions::{Dimensions, each_shopper};
+use crate::analyses::dimensions::{Dimensions, Purchase, each_shopper};
 use crate::analyses::labels::{counts, scope_array};
 use crate::analyses::outcome::Answer;
-use crate::analyses::totals::{Trading, amount, bit_of, figures, money_notes, people, shares, table, total};
+use crate::analyses::totals::{CellValue, Trading, amount, figures, money_notes, people_where, shares, table, total};
 use crate::audience::Audience;
-use crate::base::Day;
 use crate::base::statistics::ratio;
+use crate::base::{Day, IdValue};
 use crate::stage::Trade;
 use crate::timeline::{Bucket, Question, Runtime, ScopeValue, Timelines};
 
@@ -29,9 +30,6 @@ pub struct PenetrationParams {
     /// The population: only its members' purchases count, and category penetration is a share of it. Default: all buyers of the period.
     pub reference: Option<Audience>,
 }
-
-/// Groups of [`penetration`], in order of their bits.
-pub const PENETRATION_GROUPS: [&str; 2] = ["category", "brand"];
 
 /// What a category or brand sold, and what its buyers spent in the category.
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,7 +62,7 @@ struct Prepared<'a> {
     asked: Asked<'a>,
     trade: Trade,
     category: Dimensions,
-    reference: Option<Within>,
+    reference: Option<Arc<Within>>,
     days: (Day, Day),
     bounds: RangeInclusive<i32>,
 }
@@ -78,7 +76,7 @@ impl<'a> Prepared<'a> {
         let reference = params
             .reference
             .as_ref()
-            .map(|audience| Within::new(audience, source))
+            .map(|audience| asked.within("reference", audience))
             .transpose()?;
         Ok(Prepared {
             asked,
@@ -156,7 +154,7 @@ impl<'a> Prepared<'a> {
 /// // u1 buys for 50 on May 1 and June 1, u2 for 30 on June 28; u3 views on June 29.
 /// let answer = penetration(&events, june, &PenetrationParams::default(), &runtime)?;
 /// assert_eq!(answer.table["category_buyers"].as_primitive::<Int64Type>().values(), &[1, 1]);
-/// let tea = penetration_people(&events, june, &PenetrationParams::default(), ("tea", None, "category"), &runtime)?;
+/// let tea = penetration_people(&events, june, &PenetrationParams::default(), (Some("tea"), None), &runtime)?;
 /// assert_eq!(tea.ids()?, ["u1".into()]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -182,7 +180,7 @@ pub fn penetration(
         .map(|scope| format!("scope {:?}: nothing was bought of it in the period", scope.to_string()))
         .collect();
     let category = params.category.as_deref();
-    let number = prepared.category.number(&about.labels, 0, category).filter(|_| category.is_some());
+    let number = category.and_then(|name| prepared.category.number(&about.labels, 0, name));
     let mut rows: Vec<Row> = market.sold.iter().map(|(key, sold)| (*key, *sold)).collect();
     rows.retain(|((of, brand), _)| {
         *brand != WHOLE
@@ -264,57 +262,47 @@ pub fn penetration(
     ))
 }
 
-/// The buyers of a category (`category`), or of a brand in it (`brand`).
+/// The buyers of a category, or of a brand in it; without a category, the population that penetration is a share of.
 ///
 /// # Errors
-/// As [`penetration`]; an unknown category or group.
+/// As [`penetration`]; an unknown category or brand; a brand without a category.
 pub fn penetration_people(
     source: &dyn Timelines,
     days: (Day, Day),
     params: &PenetrationParams,
-    (category, scope, group): (&str, Option<&ScopeValue>, &str),
+    (category, scope): (Option<&str>, Option<&ScopeValue>),
     runtime: &Runtime<'_>,
 ) -> Result<Audience, AnalysisError> {
-    let of_brand = bit_of("who", group, &PENETRATION_GROUPS)? == 2;
     let prepared = Prepared::new(source, days, params)?;
-    let scope = match (of_brand, scope) {
-        (true, None) => {
+    let whose = match (category, scope) {
+        (None, Some(_)) => {
             return Err(AnalysisError::parameter(
-                "scope",
-                "the buyers of a brand are asked for, and none is named",
+                "category",
+                "a brand is named, and no category in which it is bought",
             ));
         }
-        (true, named) => named,
-        (false, _) => None,
+        (None, None) => "anything".to_owned(),
+        (Some(category), None) => category.to_owned(),
+        (Some(category), Some(scope)) => format!("{scope} in {category}"),
     };
-    let whose = scope.map_or_else(|| category.to_owned(), |scope| format!("{scope} in {category}"));
+    if let (None, Some(reference)) = (category, &params.reference) {
+        return Ok(reference.clone());
+    }
     let made = format!("buyers of {whose} from {} to {}", days.0, days.1);
-    people(
-        &prepared.asked,
-        &prepared.question(),
-        scope,
-        &made,
-        runtime,
-        |bucket, place, push| {
-            let Some(number) = prepared.category.number(bucket.labels, 0, Some(category)) else {
-                return;
-            };
-            let members = prepared.reference.as_ref().map(|reference| reference.members(bucket));
-            each_shopper(
-                bucket,
-                prepared.trade,
-                &prepared.category,
-                &prepared.bounds,
-                |shopper, purchases| {
-                    let brand = |scope: u32| !of_brand || Some(scope as usize) == place;
-                    let bought = |purchase: &crate::analyses::dimensions::Purchase| {
-                        purchase.line.ordered && purchase.values[0] == number && brand(purchase.scope)
-                    };
-                    if members.as_ref().is_none_or(|members| members.contains(shopper)) && purchases.iter().any(bought) {
-                        push(shopper);
-                    }
-                },
-            );
-        },
-    )
+    let value = category.map_or(CellValue::Any, CellValue::Is);
+    let (asked, dimension, question) = (&prepared.asked, &prepared.category, prepared.question());
+    let known = |labels: &[Vec<IdValue>]| dimension.check_value(labels, 0, "category", value);
+    people_where(asked, &question, scope, &made, runtime, known, |bucket, place, push| {
+        let Some(wanted) = dimension.wanted(bucket.labels, 0, value) else {
+            return;
+        };
+        let members = prepared.reference.as_ref().map(|reference| reference.members(bucket));
+        each_shopper(bucket, prepared.trade, dimension, &prepared.bounds, |shopper, purchases| {
+            let brand = |own: u32| scope.is_none() || Some(own as usize) == place;
+            let bought = |purchase: &Purchase| purchase.line.ordered && wanted.is(purchase.values[0]) && brand(purchase.scope);
+            if members.as_ref().is_none_or(|members| members.contains(shopper)) && purchases.iter().any(bought) {
+                push(shopper);
+            }
+        });
+    })
 }

@@ -12,10 +12,10 @@ use crate::analyses::asked::{AnalysisError, Asked, Within, check_range};
 use crate::analyses::dimensions::{DimensionReader, Dimensions, check_distinct};
 use crate::analyses::labels::counts;
 use crate::analyses::outcome::Answer;
-use crate::analyses::totals::{SMALL, figures, people, shares, table, total};
+use crate::analyses::totals::{CellValue, SMALL, bit_of, figures, people_where, shares, table, total};
 use crate::audience::Audience;
-use crate::base::Day;
 use crate::base::statistics::{ratio, standardized_difference, target_group_index};
+use crate::base::{Day, IdValue};
 use crate::timeline::rows::{class_of, day_of};
 use crate::timeline::{Attributes, Bucket, History, Question, Runtime, ScopeValue, Timelines};
 
@@ -61,8 +61,8 @@ struct Prepared<'a> {
     asked: Asked<'a>,
     dimensions: Dimensions,
     seen: u64,
-    audience: Within,
-    base: Option<Within>,
+    audience: Arc<Within>,
+    base: Option<Arc<Within>>,
     days: (Day, Day),
 }
 
@@ -81,12 +81,14 @@ impl<'a> Prepared<'a> {
         };
         let seen = asked.watch("behaviors", &behaviors, Some(1))?;
         let dimensions = Dimensions::new(&mut asked, "by", &params.by, params.attributes.as_ref())?;
+        let audience = asked.within("audience", audience)?;
+        let base = params.base.as_ref().map(|base| asked.within("base", base)).transpose()?;
         Ok(Prepared {
             asked,
             dimensions,
             seen,
-            audience: Within::new(audience, source)?,
-            base: params.base.as_ref().map(|base| Within::new(base, source)).transpose()?,
+            audience,
+            base,
             days: params.days,
         })
     }
@@ -191,7 +193,7 @@ impl<'a> Prepared<'a> {
 /// let answer = profile(&events, &buyers, &params, &runtime)?;
 /// // coffee, then tea
 /// assert_eq!(answer.table["audience"].as_primitive::<Int64Type>().values(), &[1, 0]);
-/// assert_eq!(profile_people(&events, &buyers, &params, ("category", Some("coffee")), &runtime)?.ids()?, ["u2".into()]);
+/// assert_eq!(profile_people(&events, &buyers, &params, ("audience", "category", CellValue::Is("coffee")), &runtime)?.ids()?, ["u2".into()]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn profile(
@@ -292,17 +294,21 @@ pub fn profile(
     ))
 }
 
-/// The consumers of the audience with a value of a tag; `None` stands for no value.
+/// Groups of [`profile`], in order of their bits.
+pub const PROFILE_GROUPS: [&str; 2] = ["audience", "base"];
+
+/// The consumers of a group with a value of a tag; with any, all of the group that the shares are of.
 ///
 /// # Errors
-/// As [`profile`]; a tag that is not among `by`.
+/// As [`profile`]; a tag that is not among `by`; an unknown group; a value that is not there.
 pub fn profile_people(
     source: &dyn Timelines,
     audience: &Audience,
     params: &ProfileParams,
-    (tag, value): (&str, Option<&str>),
+    (group, tag, value): (&str, &str, CellValue<'_>),
     runtime: &Runtime<'_>,
 ) -> Result<Audience, AnalysisError> {
+    let of_base = bit_of("who", group, &PROFILE_GROUPS)? == 2;
     let prepared = Prepared::new(source, audience, params)?;
     let Some(which) = params.by.iter().position(|name| name == tag) else {
         return Err(AnalysisError::parameter(
@@ -310,14 +316,27 @@ pub fn profile_people(
             format!("{tag:?} is not one of {}", params.by.join(", ")),
         ));
     };
-    let made = format!("{} with {tag} {}", audience.made(), value.unwrap_or("none"));
-    people(&prepared.asked, &prepared.question(), None, &made, runtime, |bucket, _, push| {
-        let Some(number) = prepared.dimensions.number(bucket.labels, which, value) else {
+    let whose = match (of_base, &params.base) {
+        (false, _) => audience.made(),
+        (true, Some(base)) => base.made(),
+        (true, None) => "everybody",
+    };
+    let made = format!("{whose} with {tag} {value}");
+    let (asked, dimensions, question) = (&prepared.asked, &prepared.dimensions, prepared.question());
+    let known = |labels: &[Vec<IdValue>]| dimensions.check_value(labels, which, "value", value);
+    let group = if of_base {
+        prepared.base.as_ref()
+    } else {
+        Some(&prepared.audience)
+    };
+    people_where(asked, &question, None, &made, runtime, known, |bucket, _, push| {
+        let Some(wanted) = dimensions.wanted(bucket.labels, which, value) else {
             return;
         };
-        let members = prepared.audience.members(bucket);
+        let members = group.map(|group| group.members(bucket));
         prepared.each_consumer(bucket, |consumer, values| {
-            if members.contains(consumer) && values.contains(&(which, number)) {
+            let inside = members.as_ref().is_none_or(|members| members.contains(consumer));
+            if inside && values.iter().any(|(of, number)| *of == which && wanted.is(*number)) {
                 push(consumer);
             }
         });

@@ -281,7 +281,7 @@ pub fn retention(
 /// The consumers of a cohort (by the first day of its unit) of a brand: all, or those who came back in a period.
 ///
 /// # Errors
-/// As [`retention`]; an unknown brand.
+/// As [`retention`]; an unknown brand, cohort or period.
 pub fn retained(
     source: &dyn Timelines,
     days: (Day, Day),
@@ -298,6 +298,13 @@ pub fn retained(
             format!("{cohort} is not the first day of a {} of the range", params.unit.code()),
         ));
     };
+    let periods = prepared.periods(wanted);
+    if let Some(period) = period.filter(|period| *period >= periods) {
+        return Err(AnalysisError::parameter(
+            "period",
+            format!("{period} is not from 0 to {}, the periods of this cohort", periods - 1),
+        ));
+    }
     people(
         &prepared.asked,
         &prepared.question(),

@@ -8,7 +8,7 @@ use roaring::RoaringBitmap;
 use crate::analyses::asked::{AnalysisError, Asked, arrow_fault, find_scope};
 use crate::audience::Audience;
 use crate::base::statistics::ratio;
-use crate::base::{ConsumerIdx, Day, Decimal6};
+use crate::base::{ConsumerIdx, Day, Decimal6, IdValue};
 use crate::stage::Line;
 use crate::timeline::{Bucket, Folded, History, Question, Runtime, ScopeValue, Visited, fold};
 
@@ -114,6 +114,33 @@ pub(crate) fn people_of_group(
     )
 }
 
+/// Which value of a dimension a cell is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CellValue<'a> {
+    /// Any: the cell is a total.
+    Any,
+    /// That there is none.
+    Absent,
+    /// This one, as text.
+    Is(&'a str),
+}
+
+impl std::fmt::Display for CellValue<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            CellValue::Any => "any",
+            CellValue::Absent => "none",
+            CellValue::Is(value) => value,
+        })
+    }
+}
+
+impl<'a> From<Option<&'a str>> for CellValue<'a> {
+    fn from(value: Option<&'a str>) -> Self {
+        value.map_or(CellValue::Absent, CellValue::Is)
+    }
+}
+
 /// The consumers of a cell, found again: of one scope, if one is named, whose place in the answer is then told.
 pub(crate) fn people(
     asked: &Asked<'_>,
@@ -121,6 +148,19 @@ pub(crate) fn people(
     scope: Option<&ScopeValue>,
     made: &str,
     runtime: &Runtime<'_>,
+    each: impl Fn(&Bucket<'_>, Option<usize>, &mut dyn FnMut(u32)) + Sync,
+) -> Result<Audience, AnalysisError> {
+    people_where(asked, question, scope, made, runtime, |_| Ok(()), each)
+}
+
+/// As [`people`], of a cell of values: these are looked for among the labels of the answer first.
+pub(crate) fn people_where(
+    asked: &Asked<'_>,
+    question: &Question<'_>,
+    scope: Option<&ScopeValue>,
+    made: &str,
+    runtime: &Runtime<'_>,
+    known: impl FnOnce(&[Vec<IdValue>]) -> Result<(), AnalysisError>,
     each: impl Fn(&Bucket<'_>, Option<usize>, &mut dyn FnMut(u32)) + Sync,
 ) -> Result<Audience, AnalysisError> {
     let Folded { buckets, about } = fold(asked.source, question, runtime, |bucket| {
@@ -137,6 +177,7 @@ pub(crate) fn people(
     if let Some(scope) = scope {
         find_scope(&about.scopes, scope)?;
     }
+    known(&about.labels)?;
     let mut all = RoaringBitmap::new();
     buckets.into_iter().for_each(|bucket| all |= bucket);
     Ok(Audience::new(all, about.universe, made))

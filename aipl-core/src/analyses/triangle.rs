@@ -52,8 +52,12 @@ pub fn flow_triangle(
     let [first, .., last] = days[..] else {
         return Err(AnalysisError::parameter("days", "at least two different days are needed"));
     };
-    let asked = Asked::new(source, model, params.scopes.as_deref())?;
-    let within = params.within.as_ref().map(|audience| Within::new(audience, source)).transpose()?;
+    let mut asked = Asked::new(source, model, params.scopes.as_deref())?;
+    let within = params
+        .within
+        .as_ref()
+        .map(|audience| asked.within("within", audience))
+        .transpose()?;
     let pairs: Vec<(usize, usize)> = (0..days.len())
         .flat_map(|start| (start + 1..days.len()).map(move |end| (start, end)))
         .collect();
@@ -67,7 +71,7 @@ pub fn flow_triangle(
             return Err(size);
         }
         let cells = cells.get_or_init(|| std::iter::repeat_with(AtomicI64::default).take(size).collect());
-        count_bucket(&bucket, &asked.program, &days, within.as_ref(), cells);
+        count_bucket(&bucket, &asked.program, &days, within.as_deref(), cells);
         Ok(())
     };
     let Folded { buckets, about } = fold(source, &asked.question(first, last), runtime, counted)?;

@@ -7,13 +7,15 @@ use arrow::array::RecordBatch;
 
 use crate::base::suggest::hint;
 use crate::base::{IdKind, IdValue};
-use crate::event::columns::{ACCEPTED_IDS, IdRef};
+use crate::event::columns::IdRef;
 use crate::event::{IdColumn, Reason, SchemaError, Tally};
 use crate::identity::People;
 use crate::source::SourceError;
 use crate::timeline::labels::label_column;
 use crate::timeline::universe::{IdStore, Universe};
 
+/// Words for the accepted types, for error messages.
+const ACCEPTED_TAGS: &str = "integers, texts, days, truth values, or a dictionary of these; put numbers with a fraction into classes first";
 /// No value.
 const NONE: u32 = u32::MAX;
 
@@ -165,6 +167,16 @@ impl Attributes {
         &self.inner.tags[tag].values
     }
 
+    /// Whether it has consumers, and none of them is one of these.
+    pub(crate) fn is_stranger(&self, universe: &Universe) -> bool {
+        let own = &self.inner.universe;
+        let mut all = (0..crate::base::id::BUCKETS).flat_map(|bucket| {
+            let ids = own.bucket(bucket);
+            (0..ids.len()).map(|local| ids.id(local))
+        });
+        !own.is_empty() && !all.any(|id| universe.find(&id).is_some())
+    }
+
     /// By local number of a bucket's consumers, the place of each one's row there, if there is one.
     pub(crate) fn align(&self, bucket: usize, ids: &IdStore, kind: IdKind) -> Vec<u32> {
         let find = |id: IdValue| {
@@ -222,7 +234,7 @@ fn column(batch: &RecordBatch, role: &str, name: &str) -> Result<(IdColumn, IdKi
         }
         .into());
     };
-    let read = label_column(array).ok_or_else(|| refuse(name, &array.data_type().to_string(), ACCEPTED_IDS))?;
+    let read = label_column(array).ok_or_else(|| refuse(name, &array.data_type().to_string(), ACCEPTED_TAGS))?;
     Ok((read, IdColumn::id_kind(array.data_type()).unwrap_or(IdKind::Text)))
 }
 

@@ -349,11 +349,11 @@ def membership() -> dict[str, str]:
         "member_orders_share": ("member_orders", "orders"),
         "member_gmv_share": ("member_gmv", "gmv"),
         "member_frequency": ("member_orders", "member_buyers"),
-        "nonmember_frequency": ("(orders - member_orders)", "nonmember_buyers"),
+        "nonmember_frequency": ("nonmember_orders", "nonmember_buyers"),
         "member_aov": ("member_gmv", "member_orders"),
-        "nonmember_aov": ("others_gmv", "(orders - member_orders)"),
-        "member_repurchase_rate": ("members_again", "member_buyers"),
-        "nonmember_repurchase_rate": ("others_again", "nonmember_buyers"),
+        "nonmember_aov": ("nonmember_gmv", "nonmember_orders"),
+        "member_repurchase_rate": ("member_repeat_buyers", "member_buyers"),
+        "nonmember_repurchase_rate": ("nonmember_repeat_buyers", "nonmember_buyers"),
     }
 
     def whole(visitors: str) -> str:
@@ -379,14 +379,14 @@ def membership() -> dict[str, str]:
         FROM orders GROUP BY brand, user_id),
       sold AS (
         SELECT brand, count(*) AS buyers, count(*) FILTER (own > 0) AS member_buyers, count(*) FILTER (own < orders) AS nonmember_buyers,
-          sum(orders)::BIGINT AS orders, sum(own)::BIGINT AS member_orders, sum(paid)::DOUBLE AS gmv, sum(own_paid)::DOUBLE AS member_gmv,
-          (sum(paid) - coalesce(sum(own_paid), 0))::DOUBLE AS others_gmv,
-          count(*) FILTER (again) AS members_again, count(*) FILTER (others_again) AS others_again
+          sum(orders)::BIGINT AS orders, sum(own)::BIGINT AS member_orders, sum(orders - own)::BIGINT AS nonmember_orders,
+          sum(paid)::DOUBLE AS gmv, sum(own_paid)::DOUBLE AS member_gmv, (sum(paid) - coalesce(sum(own_paid), 0))::DOUBLE AS nonmember_gmv,
+          count(*) FILTER (again) AS member_repeat_buyers, count(*) FILTER (others_again) AS nonmember_repeat_buyers
         FROM kinds GROUP BY brand),
       brands AS (
         SELECT brand, coalesce(COLUMNS(* EXCLUDE (brand)), 0)
         FROM sizes FULL JOIN visitors USING (brand) FULL JOIN sold USING (brand))
-      SELECT brand::VARCHAR AS scope, * EXCLUDE (brand, others_gmv, members_again, others_again),
+      SELECT brand::VARCHAR AS scope, * EXCLUDE (brand),
         {", ".join(f"{above} / nullif({below}, 0) AS {name}" for name, (above, below) in rates.items())}
       FROM brands"""
 
