@@ -119,3 +119,23 @@ def test_audiences_and_tags_of_strangers_are_told_of() -> None:
 def test_a_tag_of_fractions_is_refused_in_words() -> None:
     with pytest.raises(aipl.SchemaError, match="put numbers with a fraction into classes first"):
         aipl.attributes(pa.table({"user": ["u1"], "score": [0.5]}), consumer="user")
+
+
+def test_a_day_is_a_label_and_a_launch_date(tmp_path: Path) -> None:
+    days = [dt.date(2024, 5, 1), dt.date(2024, 6, 5), None]
+    table = pa.table({
+        "user": ["u1", "u2", "u1"], "brand": ["x"] * 3, "action": ["purchase"] * 3, "day": ["2024-05-10", "2024-06-10", "2024-06-11"],
+        "paid": [10.0, 20.0, 5.0], "launched": pa.array(days, pa.date32()),
+    })  # fmt: skip
+    schema = aipl.EventSchema(
+        consumer="user", brand="brand", behavior="action", time="day", amount="paid", attributes={"launch": "launched"}
+    )
+    source = aipl.from_arrow(table, schema, tz=ZONE)
+    bank = aipl.DataBank.create(tmp_path / "bank", schema, tz=ZONE)
+    bank.ingest(source, batch_id="a")
+    for home in (source, source.load(), bank):
+        people = aipl.aac_bridge(home, **SPAN).audience("x", "end")
+        values = [row["value"] for row in aipl.profile(home, people, by="launch").to_dicts()]
+        assert values == ["2024-05-01", "2024-06-05"]
+        row = aipl.grow(home, **SPLIT, launch="launch").totals().to_dicts()[0]
+        assert (row["change"], row["new_products"]) == (15.0, 20.0)

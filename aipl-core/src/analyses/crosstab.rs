@@ -3,11 +3,11 @@
 //! Definition: `python/docs/definitions/assets.md` (people, goods, place; definitions §6.3). The list of modules is published, no formula is; the index
 //! is that of §6.1.
 
-use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray};
+use hashbrown::HashMap;
 use serde_json::json;
 
 use crate::analyses::asked::{AnalysisError, Asked, Within, check_range};

@@ -202,9 +202,9 @@ impl DimensionReader<'_> {
         }
     }
 
-    /// The numbers of all values of a row of a history.
-    pub fn key(&self, history: &History<'_>, row: usize) -> Vec<u64> {
-        (0..self.dimensions.len()).map(|which| self.value(history, row, which)).collect()
+    /// Appends the numbers of all values of a row of a history.
+    pub fn write_key(&self, history: &History<'_>, row: usize, key: &mut Vec<u64>) {
+        key.extend((0..self.dimensions.len()).map(|which| self.value(history, row, which)));
     }
 }
 

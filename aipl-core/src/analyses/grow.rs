@@ -4,9 +4,8 @@
 //! scores make up the whole. Ours: the algebra (GMV = buyers × orders a buyer × GMV an order, split by LMDI or Shapley), and what counts
 //! as extension.
 
-use std::collections::HashMap;
-
 use arrow::array::{ArrayRef, RecordBatch};
+use hashbrown::HashMap;
 use serde_json::{Value, json};
 
 use crate::analyses::asked::{AnalysisError, Asked, check_range};
@@ -180,10 +179,12 @@ impl<'a> Prepared<'a> {
         })
     }
 
-    /// What a history bought by period and group. The key of a group ends with 1 for new buyers and 2 for existing ones, or 0.
-    fn each_group(&self, reader: &mut OrderReader<'_>, values: &Values<'_>, history: &History<'_>, visit: Visit<'_>) {
+    /// What a history bought by period and group. The key of a group begins with the scope, and ends with 1 for new buyers and 2 for existing
+    /// ones, or 0.
+    fn each_group(&self, reader: &mut OrderReader<'_>, values: &mut Values<'_>, history: &History<'_>, visit: Visit<'_>) {
         let (orders, lines) = reader.both(history);
-        let mut found: Vec<(usize, Vec<u64>, bool, usize)> = Vec::new();
+        values.found.clear();
+        values.keys.clear();
         for (period, &bounds) in self.periods.iter().enumerate() {
             let kind = match (self.customers, is_new(orders, bounds, self.lookback)) {
                 (None, _) => 0,
@@ -195,19 +196,26 @@ impl<'a> Prepared<'a> {
                 .enumerate()
                 .filter(|(_, line)| (bounds.0..=bounds.1).contains(&line.day))
             {
-                let mut key = values.groups.key(history, line.row);
-                key.push(kind);
                 let launched = period == 1 && values.launched(history, line.row);
-                found.push((period, key, launched, at));
+                values.found.push((period, values.keys.len(), launched, at));
+                values.keys.push(u64::from(history.scope));
+                values.groups.write_key(history, line.row, &mut values.keys);
+                values.keys.push(kind);
             }
         }
-        found.sort_unstable();
-        let mut ids = Vec::new();
-        for group in found.chunk_by(|left, right| (left.0, &left.1) == (right.0, &right.1)) {
+        let (keys, width) = (&values.keys, self.dimensions.len() + 2);
+        let key = |at: usize| &keys[at..at + width];
+        values
+            .found
+            .sort_unstable_by_key(|&(period, at, launched, line)| (period, key(at), launched, line));
+        for group in values
+            .found
+            .chunk_by(|left, right| (left.0, key(left.1)) == (right.0, key(right.1)))
+        {
             let split = group.partition_point(|(_, _, launched, _)| !launched);
-            let trading = Trading::of(group[..split].iter().map(|(.., at)| &lines[*at]), &mut ids);
+            let trading = Trading::of(group[..split].iter().map(|(.., at)| &lines[*at]), &mut values.ids);
             let launched = group[split..].iter().map(|(.., at)| lines[*at].amount).sum();
-            visit(group[0].0, &group[0].1, trading, launched);
+            visit(group[0].0, key(group[0].1), trading, launched);
         }
     }
 
@@ -219,6 +227,9 @@ impl<'a> Prepared<'a> {
                 .collect::<Vec<bool>>()
         };
         Values {
+            found: Vec::new(),
+            keys: Vec::new(),
+            ids: Vec::new(),
             groups: self.dimensions.reader(bucket),
             launches: self.launch.as_ref().map(|launch| (launch.reader(bucket), dated(launch))),
         }
@@ -230,8 +241,13 @@ fn launch_day(value: &IdValue) -> Option<i32> {
     value.to_string().parse::<Day>().ok().map(Day::number)
 }
 
-/// Reads groups and launches of rows.
+/// Reads groups and launches of rows; with scratch space.
 struct Values<'b> {
+    /// Period, place of the key, whether it is of a new product, and place of each line.
+    found: Vec<(usize, usize, bool, usize)>,
+    /// Keys, one after the other.
+    keys: Vec<u64>,
+    ids: Vec<(u64, u64)>,
     groups: DimensionReader<'b>,
     /// Beside the reader of launch dates, whether each of these lies after the first period.
     launches: Option<(DimensionReader<'b>, Vec<bool>)>,
@@ -292,13 +308,10 @@ pub fn grow(source: &dyn Timelines, periods: Periods, params: &GrowParams, runti
     let prepared = Prepared::new(source, periods, params)?;
     type Groups = HashMap<Vec<u64>, Both>;
     let each = |bucket: &Bucket<'_>, groups: &mut Groups| {
-        let (mut reader, values) = (OrderReader::new(prepared.trade, bucket), prepared.values(bucket));
+        let (mut reader, mut values) = (OrderReader::new(prepared.trade, bucket), prepared.values(bucket));
         bucket.timelines.for_each_history(|history| {
-            prepared.each_group(&mut reader, &values, &history, &mut |period, key, trading, launched| {
-                let key = std::iter::once(u64::from(history.scope))
-                    .chain(key.iter().copied())
-                    .collect::<Vec<_>>();
-                let both = groups.entry(key).or_default();
+            prepared.each_group(&mut reader, &mut values, &history, &mut |period, key, trading, launched| {
+                let both = groups.entry_ref(key).or_default();
                 both.trading[period] += trading;
                 both.launched += launched;
             });
@@ -470,12 +483,13 @@ pub fn grow_buyers(
             let Some(numbers) = numbers.collect::<Option<Vec<Wanted>>>() else {
                 return;
             };
-            let (mut reader, values) = (OrderReader::new(prepared.trade, bucket), prepared.values(bucket));
+            let (mut reader, mut values) = (OrderReader::new(prepared.trade, bucket), prepared.values(bucket));
             bucket.timelines.for_each_history(|history| {
                 if Some(history.scope as usize) != place {
                     return;
                 }
-                prepared.each_group(&mut reader, &values, &history, &mut |of, found, trading, _| {
+                prepared.each_group(&mut reader, &mut values, &history, &mut |of, found, trading, _| {
+                    let found = &found[1..];
                     let is = found[numbers.len()] == kind && numbers.iter().zip(found).all(|(wanted, number)| wanted.is(*number));
                     if of == period && is && trading.buyers > 0 {
                         push(history.consumer);

@@ -1,7 +1,9 @@
 //! What consumers spend in the categories of a brand, and the brand's share of these.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
+
+use hashbrown::HashMap;
 
 use crate::analyses::asked::{AnalysisError, Asked};
 use crate::analyses::dimensions::Dimensions;

@@ -2,11 +2,11 @@
 //!
 //! Definition: `python/docs/definitions/assets.md` (penetration; definitions §6.2), standard measures that no platform page quotes.
 
-use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
+use hashbrown::HashMap;
 use serde_json::json;
 
 use crate::analyses::asked::{AnalysisError, Asked, Within, check_range, find_scope};

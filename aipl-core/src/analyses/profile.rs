@@ -2,10 +2,10 @@
 //!
 //! Definition: `python/docs/definitions/assets.md` (TGI; definitions §6.1). The index is sourced; the interval and the standardized difference are field standard.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, StringArray};
+use hashbrown::HashMap;
 use serde_json::json;
 
 use crate::analyses::asked::{AnalysisError, Asked, Within, check_range};

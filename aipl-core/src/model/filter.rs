@@ -12,14 +12,14 @@ use crate::event::measure::Measure;
 use crate::model::data::{Condition, Operand};
 
 /// Words for the accepted types, for error messages.
-pub const ACCEPTED_CONDITIONS: &str = "text, integers, floats, decimals, booleans, or a dictionary of these";
+pub const ACCEPTED_CONDITIONS: &str = "text, integers, floats, decimals, booleans, days, or a dictionary of these";
 
 /// Whether conditions can look at a column of this type.
 #[must_use]
 pub fn accepts(data_type: &DataType) -> bool {
     match data_type {
         DataType::Dictionary(_, values) => accepts(values),
-        DataType::Boolean => true,
+        DataType::Boolean | DataType::Date32 => true,
         other => Measures::accepts(other),
     }
 }
@@ -54,6 +54,11 @@ pub fn retain(condition: &Condition, column: &ArrayRef, keep: &mut [bool]) {
             .iter()
             .enumerate()
             .for_each(|(row, value)| visit(row, value.map(Cell::Bool))),
+        // Days are texts such as "2024-06-30", which stand in order of time.
+        DataType::Date32 => match cast(column, &DataType::Utf8) {
+            Ok(texts) => retain(condition, &texts, keep),
+            Err(_) => keep.fill(false),
+        },
         DataType::Utf8 => column
             .as_string::<i32>()
             .iter()
@@ -141,7 +146,7 @@ fn compare(cell: Cell<'_>, operand: &Operand) -> Option<Ordering> {
 mod tests {
     use super::*;
     use crate::model::data::Bounds;
-    use arrow::array::{BooleanArray, DictionaryArray, Float64Array, Int64Array, StringArray, StringViewArray};
+    use arrow::array::{BooleanArray, Date32Array, DictionaryArray, Float64Array, Int64Array, StringArray, StringViewArray};
     use arrow::datatypes::Int32Type;
     use std::sync::Arc;
 
@@ -216,5 +221,17 @@ mod tests {
             ),
             [0]
         );
+    }
+
+    #[test]
+    fn days_compare_as_their_texts() {
+        let days: ArrayRef = Arc::new(Date32Array::from(vec![Some(19_904), None, Some(19_905), Some(2)]));
+        let since = Condition::Bounds(Bounds {
+            ge: Some(Operand::Text("2024-06-30".into())),
+            ..Bounds::default()
+        });
+        assert!(accepts(days.data_type()));
+        assert_eq!(rows(&since, days.clone()), [0, 2]);
+        assert_eq!(rows(&Condition::In(vec![Operand::Text("1970-01-03".into())]), days), [3]);
     }
 }

@@ -206,13 +206,23 @@ impl Asked<'_> {
                 bound(false)..bound(true)
             }
         };
+        let may = |day: i32, code: BehaviorCode| (day <= last) & (day >= self.first_days[usize::from(code)]);
+        let within = range.start as usize..range.end as usize;
+        let (days, codes) = (&run.days[within.clone()], &run.codes[within]);
+        if let Some(few) = few_codes(&self.first_days, last) {
+            let mut chosen = Vec::new();
+            each_of_few(codes, few, |place| {
+                if may(days[place], codes[place]) {
+                    chosen.push(range.start + place as u32);
+                }
+            });
+            return chosen;
+        }
         // Written whether it counts or not, and passed over if it does not: about every other row does, which no branch can foresee.
         let (mut chosen, mut count) = (vec![0; range.len()], 0);
-        let within = range.start as usize..range.end as usize;
-        let rows = run.days[within.clone()].iter().zip(&run.codes[within]);
-        for (row, (&day, &code)) in range.zip(rows) {
+        for (row, (&day, &code)) in range.zip(days.iter().zip(codes)) {
             chosen[count] = row;
-            count += usize::from((day <= last) & (day >= self.first_days[usize::from(code)]));
+            count += usize::from(may(day, code));
         }
         chosen.truncate(count);
         chosen
@@ -311,6 +321,37 @@ impl Asked<'_> {
             Some((owner, change))
         };
         places.iter().filter_map(change).collect()
+    }
+}
+
+/// So many behaviors are looked for by value.
+const FEW: usize = 4;
+
+/// The behaviors that matter by a day, if they are few; one stands for those that are missing.
+fn few_codes(first_days: &[i32], last: i32) -> Option<[BehaviorCode; FEW]> {
+    let mut live = (0..).zip(first_days).filter(|(_, first)| **first <= last).map(|(code, _)| code);
+    let mut few = [live.next()?; FEW];
+    for place in &mut few[1..] {
+        *place = live.next().unwrap_or(*place);
+    }
+    live.next().is_none().then_some(few)
+}
+
+/// Calls `visit` with the place of every code that is one of these. Most rows are of others, and eight of them are passed over at once.
+fn each_of_few(codes: &[BehaviorCode], few: [BehaviorCode; FEW], mut visit: impl FnMut(usize)) {
+    const LANES: usize = 32;
+    for (first, lane) in (0..).step_by(LANES).zip(codes.chunks(LANES)) {
+        let mut hits = [0u8; LANES];
+        for (hit, code) in hits.iter_mut().zip(lane) {
+            *hit = few.iter().fold(0, |is, one| is | u8::from(one == code));
+        }
+        for (place, eight) in (first..).step_by(8).zip(hits.as_chunks::<8>().0) {
+            let mut bits = u64::from_le_bytes(*eight);
+            while bits != 0 {
+                visit(place + bits.trailing_zeros() as usize / 8);
+                bits &= bits - 1;
+            }
+        }
     }
 }
 
@@ -435,6 +476,23 @@ pub(crate) fn is_elsewhere(asked: &Asked<'_>, bucket: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_few_behaviors_are_found_wherever_they_stand() {
+        let codes: Vec<BehaviorCode> = (0..200u32).map(|row| (row * row % 11) as BehaviorCode).collect();
+        for count in [0, 1, 7, 8, 31, 32, 33, 64, 200] {
+            for few in [[3, 3, 3, 3], [0, 4, 9, 5], [10, 10, 10, 10]] {
+                let mut found = Vec::new();
+                each_of_few(&codes[..count], few, |place| found.push(place));
+                let wanted: Vec<usize> = (0..count).filter(|place| few.contains(&codes[*place])).collect();
+                assert_eq!(found, wanted);
+            }
+        }
+        let never = i32::MAX;
+        assert_eq!(few_codes(&[never, 5, never, 0], 9), Some([1, 3, 3, 3]));
+        assert_eq!(few_codes(&[0; 4], 9), Some([0, 1, 2, 3]));
+        assert_eq!((few_codes(&[0; 5], 9), few_codes(&[never; 5], 9)), (None, None));
+    }
 
     #[test]
     fn runs_of_a_bucket_are_joined_by_consumer() {
