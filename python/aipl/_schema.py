@@ -45,7 +45,7 @@ class EventSchema:
     own_behaviors : list of str, optional
         Behavior names of your own, besides the standard ones.
     attributes : dict of str to str, optional
-        Own names to columns, for `where` and `sum` in models.
+        Own names to columns of texts, numbers, truth values or days, for `where` and `sum` in models, and for what analyses tell events apart by.
     time_unit : {"d", "s", "ms", "us", "ns"}, optional
         Unit of an integer time column, counted from 1970-01-01 00:00 UTC.
 

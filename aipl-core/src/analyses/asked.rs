@@ -112,17 +112,31 @@ impl Within {
                 .any(|idx| universe.find(&self.universe.id(ConsumerIdx(idx))).is_some())
     }
 
-    /// The local numbers of its consumers in a bucket.
-    pub fn members(&self, bucket: &Bucket<'_>) -> RoaringBitmap {
+    /// Which consumers of a bucket are in it.
+    pub fn members(&self, bucket: &Bucket<'_>) -> Members {
         let first = ConsumerIdx::new(bucket.number, 0).0;
         let own = self.bits.range(first..=first | (MAX_LOCAL - 1)).map(|idx| ConsumerIdx(idx).local());
         let known = self.universe.bucket(bucket.number);
+        let mut members = vec![false; bucket.ids.len()];
         if std::ptr::eq(known, bucket.ids) {
-            return own.collect();
+            own.for_each(|local| members[local as usize] = true);
+        } else {
+            own.filter_map(|local| bucket.ids.find(&known.id(local as usize)))
+                .for_each(|local| members[local] = true);
         }
-        own.filter_map(|local| bucket.ids.find(&known.id(local as usize)))
-            .map(|local| local as u32)
-            .collect()
+        Members(members)
+    }
+}
+
+/// Which consumers of a bucket are in an audience, by local number.
+#[derive(Debug)]
+pub(crate) struct Members(Vec<bool>);
+
+impl Members {
+    /// Whether a consumer is.
+    #[inline]
+    pub fn contains(&self, consumer: u32) -> bool {
+        self.0[consumer as usize]
     }
 }
 

@@ -28,6 +28,9 @@ use crate::timeline::spans::{OwnedSpan, table_spans};
 use crate::timeline::timelines::{Bucket, Question, Timelines, Visit, Visited};
 use crate::timeline::universe::Universe;
 
+/// Codes that there can be.
+const BEHAVIORS: usize = 1 << BehaviorCode::BITS;
+
 /// A home whose rows stand in order.
 pub(crate) trait Ordered: Timelines {
     /// The consumers.
@@ -67,8 +70,8 @@ pub(crate) struct Asked<'a> {
     pub question: &'a Question<'a>,
     /// Columns of the schema that the question looks at.
     pub columns: &'a [String],
-    /// The earliest day on which an event can matter, by behavior code.
-    pub first_days: Vec<i32>,
+    /// The earliest day on which an event can matter, by behavior code; never of codes that are none.
+    pub first_days: [i32; BEHAVIORS],
     /// The one consumer wanted, if one is; nobody if the home does not know him.
     pub only: Option<Option<ConsumerIdx>>,
     plan: &'a Plan<'a>,
@@ -105,9 +108,9 @@ pub(crate) fn visit(
     let unchecked = |role: &str| home.schema().column(role).map(|_| DataType::Float64);
     let plan = Plan::new(home, question, |role| unchecked(role).filter(|_| !MEASURE_FIELDS.contains(&role)));
     runtime.progress().begin(home.rows());
-    let mut first_days = question.program.first_days(question.first.number());
-    if question.places {
-        first_days.fill(i32::MIN);
+    let mut first_days = [i32::MAX; BEHAVIORS];
+    for (first, own) in first_days.iter_mut().zip(question.program.first_days(question.first.number())) {
+        *first = if question.places { i32::MIN } else { own };
     }
     let asked = Asked {
         question,
