@@ -87,7 +87,7 @@ pub type Shared = Arc<Box<dyn Timelines>>;
 
 /// A required name of a cell.
 pub fn name(cell: &[Option<String>], place: usize) -> Result<&str, AnalysisError> {
-    cell.get(place).and_then(Option::as_deref).ok_or_else(|| missing("a name"))
+    cell.get(place).and_then(Option::as_deref).ok_or_else(|| missing("cell", "a name"))
 }
 
 /// A value of a cell: whether one is asked for at all (`value`), and then which, if any.
@@ -101,17 +101,17 @@ pub fn value(cell: &[Option<String>], place: usize) -> CellValue<'_> {
 /// A required day of a cell.
 pub fn day(cell: &[Option<String>], place: usize) -> Result<Day, AnalysisError> {
     let text = name(cell, place)?;
-    text.parse().map_err(|_| missing("a day"))
+    text.parse().map_err(|_| missing("cell", "a day"))
 }
 
 /// The scope of a cell.
 pub fn scope(scope: Option<&ScopeValue>) -> Result<&ScopeValue, AnalysisError> {
-    scope.ok_or_else(|| missing("a scope"))
+    scope.ok_or_else(|| missing("scope", "a scope"))
 }
 
-fn missing(what: &str) -> AnalysisError {
+fn missing(parameter: &'static str, what: &str) -> AnalysisError {
     AnalysisError::Parameter {
-        parameter: "cell",
+        parameter,
         problem: format!("{what} is missing"),
     }
 }

@@ -201,6 +201,7 @@ class ConsumerEquity(Measured):
         model, as_of, scopes, horizon, snapshots, every, category_spend = self._asked
         days = check.day("as_of0", as_of0), as_of if as_of1 is None else check.day("as_of1", as_of1)
         split = check.choice("method", method, ("lmdi", "shapley"))
+        self._still()
         inner, report, recipe = _core.compare_equity(
             self._source._inner,
             model,

@@ -37,11 +37,15 @@ class Measured(Table):
     def _more(self, number: int, name: str) -> Table:
         return Table(self._measured.table(number), self._report, {**self._recipe, "table": name})
 
-    def _people(self, scope: Scope | None, *cell: str | None) -> Audience:
-        of = None if scope is None else check.scope("scope", scope)
+    def _still(self) -> None:
+        """Refuses to ask a bank again that has gone on."""
         if self._bank is not None and self._bank[0].commit != self._bank[1]:
             then = self._bank[1]
             raise ParameterError(f"the bank has gone on since this answer, from commit {then}; ask again, or ask bank.as_of_commit({then})")
+
+    def _people(self, scope: Scope | None, *cell: str | None) -> Audience:
+        of = None if scope is None else check.scope("scope", scope)
+        self._still()
         return Audience._found(self._measured.audience(of, list(cell)))
 
 

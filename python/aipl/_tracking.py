@@ -198,7 +198,7 @@ def cohort_track(
     Raises
     ------
     ParameterError
-        If neither `days` nor `start` and `end` are given, or both.
+        If neither `days` nor `start` and `end` are given, or both; if the model has a stage `in_chain` or `bought`.
 
     Notes
     -----

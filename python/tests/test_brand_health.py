@@ -53,7 +53,8 @@ def test_fast_equals_the_twin(seed: int) -> None:
         here = listed(table, case.scopes)
         rows, people = naive.fast(case.twin, here, case.start, case.end, panel=panel, **options)
         same(table, rows)
-        same_people(table, people)
+        # Brands of the panel have no rows of their own.
+        same_people(table, {cell: who for cell, who in people.items() if cell[0] in here})
         left_out, _ = naive.fast(case.twin, [] if scopes else sorted({*case.scopes} - {*here}), case.start, case.end)
         assert not any(row["fertility"] or row["superiority"] for row in left_out)
 

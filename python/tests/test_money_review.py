@@ -83,9 +83,13 @@ def test_a_word_of_a_table_is_no_stage() -> None:
     with pytest.raises(aipl.ParameterError, match='model: "active" is a stage of the model'):
         aipl.concentration(source, model("active"), people, **SPAN)
     for word in ("bought", "in_chain"):
-        table = aipl.cohort_track(source, model(word), people, days=[AS_OF])
-        with pytest.raises(aipl.ParameterError, match=f'who: "{word}" is a stage of the model'):
-            table.audience("x", AS_OF, word)
+        with pytest.raises(aipl.ParameterError, match=f'model: "{word}" is a stage of the model'):
+            aipl.cohort_track(source, model(word), people, days=[AS_OF])
+    table = aipl.cohort_track(source, aipl.StageModel.preset("databank"), people, days=[AS_OF])
+    with pytest.raises(aipl.ParameterError, match='who: no stage "bougt".*; or in_chain, bought, out'):
+        table.audience("x", AS_OF, "bougt")
+    with pytest.raises(aipl.ParameterError, match="day: 2024-06-29 is not one of the days of this answer: 2024-06-30"):
+        table.audience("x", AS_OF - dt.timedelta(days=1), "bought")
 
 
 def test_customers_are_new_or_existing_or_a_field() -> None:
@@ -139,3 +143,47 @@ def test_a_day_is_a_label_and_a_launch_date(tmp_path: Path) -> None:
         assert values == ["2024-05-01", "2024-06-05"]
         row = aipl.grow(home, **SPLIT, launch="launch").totals().to_dicts()[0]
         assert (row["change"], row["new_products"]) == (15.0, 20.0)
+
+
+@pytest.mark.filterwarnings("ignore::aipl.RejectedRowsWarning")
+def test_rows_that_a_table_refuses_are_no_people_of_it() -> None:
+    long = "c" * 300
+    source = rows_of(
+        ("a", "purchase", "2024-05-01", 1, "o1", "tea"), ("b", "purchase", "2024-05-01", 2, "o2", "tea"),
+        ("b", "purchase", "2024-05-20", 3, "o3", long), ("c", "purchase", "2024-05-02", 4, "o4", long),
+    )  # fmt: skip
+    for home in (source, source.load()):
+        equity = aipl.consumer_equity(
+            home, aipl.StageModel.preset("databank"), as_of="2024-06-01", horizon=20, snapshots=1, spend="category"
+        )
+        for row in equity.to_dicts():
+            for who in ("consumers", "past_consumers", "past_buyers"):
+                assert len(equity.audience("x", row["stage"], who=who)) == row[who]
+
+
+def test_homes_know_the_same_values() -> None:
+    bought = rows_of(("a", "purchase", "2024-05-01", 1, "o1", "tea"), ("b", "purchase", "2024-06-02", 1, "o2", "coffee"))
+    for home in (bought, bought.load()):
+        table = aipl.penetration(home, period=JUNE, category="tea")
+        assert (len(table), [note for note in table.report.notes if "tea" in note]) == (
+            0, ['category "tea": nothing was bought of it in the period'],
+        )  # fmt: skip
+        cells = aipl.crosstab(home, rows="category", columns="brand", **SPAN)
+        with pytest.raises(aipl.ParameterError, match='row: "tea" is not a value .*; values: coffee$'):
+            cells.audience("tea")
+        coffee = aipl.penetration(home, period=JUNE, category="coffee")
+        with pytest.raises(aipl.ParameterError, match='category: "tea" is not the category of this answer, "coffee"'):
+            coffee.audience("tea")
+        with pytest.raises(aipl.ParameterError, match='no scope "x" in this answer'):
+            aipl.penetration(home, period=JUNE, scopes=["z"]).audience("coffee", "x")
+        with pytest.raises(aipl.ParameterError, match='step: no behavior is given for "issued"'):
+            aipl.benefits(home, **SPAN, used="purchase").audience("x", "issued")
+
+
+def test_a_comparison_is_of_the_answer_that_it_belongs_to(tmp_path: Path) -> None:
+    bank = aipl.DataBank.create(tmp_path / "bank", SCHEMA, tz=ZONE)
+    bank.ingest(rows_of(("u1", "purchase", "2024-05-01", 10, "o1")), batch_id="a")
+    equity = aipl.consumer_equity(bank, aipl.StageModel.preset("databank"), as_of="2024-06-01", horizon=20, snapshots=1)
+    bank.ingest(rows_of(("u2", "purchase", "2024-05-03", 10, "o2")), batch_id="b")
+    with pytest.raises(aipl.ParameterError, match="gone on"):
+        equity.compare("2024-05-31")

@@ -103,13 +103,11 @@ impl Within {
         })
     }
 
-    /// Whether it has consumers, and none of them is one of these.
+    /// Whether it has consumers and none of them can be one of these: of another type, or accounts where these are persons.
     fn is_stranger(&self, universe: &Universe) -> bool {
-        self.consumers > 0
-            && !self
-                .bits
-                .iter()
-                .any(|idx| universe.find(&self.universe.id(ConsumerIdx(idx))).is_some())
+        let of_other_kind = self.universe.people().is_some() != universe.people().is_some();
+        let known = |idx: u32| universe.find(&self.universe.id(ConsumerIdx(idx))).is_some();
+        self.consumers > 0 && (self.bits.is_empty() || of_other_kind && !self.bits.iter().any(known))
     }
 
     /// Which consumers of a bucket are in it.
@@ -332,11 +330,8 @@ impl<'a> Asked<'a> {
         self.report(about.tally, about.elapsed, Some(&about.universe), notes, runtime)
     }
 
-    /// Audiences and tags that know nobody of the events, in words.
+    /// Audiences and tags that can know nobody of the events, in words.
     fn stranger_notes(&self, universe: &Universe) -> Vec<String> {
-        if universe.is_empty() {
-            return Vec::new();
-        }
         let strangers = self.limits.iter().filter(|(_, within)| within.is_stranger(universe));
         let mut notes: Vec<String> = strangers.map(|(parameter, _)| stranger_note(parameter, universe)).collect();
         let tags = self.attributes.as_ref().filter(|attributes| attributes.is_stranger(universe));
@@ -373,7 +368,7 @@ fn stranger_note(parameter: &str, universe: &Universe) -> String {
         Some(_) => ("person", "; accounts become persons by with_identity"),
         None => ("consumer", ""),
     };
-    format!("{parameter}: nobody in it is a {who} of the events that this question looks at{how}")
+    format!("{parameter}: nobody in it is a {who} of the events{how}")
 }
 
 /// A model so large that nothing can be watched beside it.

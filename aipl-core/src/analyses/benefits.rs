@@ -409,6 +409,13 @@ pub fn benefit_people(
 ) -> Result<Audience, AnalysisError> {
     let bit = bit_of("step", step, &BENEFIT_STEPS)?;
     let step = bit.trailing_zeros() as usize;
+    if [params.issued.is_none(), params.claimed.is_none(), false][step] {
+        let name = BENEFIT_STEPS[step];
+        return Err(AnalysisError::parameter(
+            "step",
+            format!("no behavior is given for {name:?}, so nobody is known"),
+        ));
+    }
     let group = group.map(|group| check_group(&params.by, group)).transpose()?;
     let prepared = Prepared::new(source, days, params)?;
     let words = group.map_or_else(String::new, |group| format!(" ({group})"));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::analyses::asked::{AnalysisError, Asked, Within};
 use crate::analyses::labels::{counts, label_array, scope_array};
 use crate::analyses::outcome::Report;
-use crate::analyses::totals::{MAX_CELLS, add_places, people, shares, table, total};
+use crate::analyses::totals::{MAX_CELLS, add_places, check_day, check_words, people, shares, stage_named, table, total};
 use crate::audience::Audience;
 use crate::base::{ConsumerIdx, Day};
 use crate::model::StageModel;
@@ -48,6 +48,7 @@ impl<'a> Prepared<'a> {
         days: &[Day],
         scopes: Option<&[ScopeValue]>,
     ) -> Result<Self, AnalysisError> {
+        check_words(model, &WORDS)?;
         if days.is_empty() {
             return Err(AnalysisError::parameter("days", "the list of days is empty"));
         }
@@ -115,7 +116,7 @@ impl<'a> Prepared<'a> {
 /// `bought_share`. Every day × scope. Whoever of the audience the events do not know is `out`.
 ///
 /// # Errors
-/// No days; a model that does not fit; more than 20 million cells; what the source refuses.
+/// No days; a model that does not fit, or has a stage `in_chain` or `bought`; more than 20 million cells; what the source refuses.
 ///
 /// # Example
 /// ```
@@ -234,14 +235,14 @@ pub fn cohort_track(
     })
 }
 
-/// In the place of a stage: those in any, and those who have bought.
-const WORDS: [&str; 2] = ["in_chain", "bought"];
+/// In the place of a stage: those in any, those who have bought, those in none.
+const WORDS: [&str; 3] = ["in_chain", "bought", OUT];
 
 /// The consumers of the audience who are in a stage (by code or name, `in_chain` for any, `out` for none) of a scope at the close of a day, or who have
 /// `bought` since the first of the days.
 ///
 /// # Errors
-/// As [`cohort_track`]; an unknown scope or stage; a word that is also a stage of the model.
+/// As [`cohort_track`]; an unknown scope, stage or day.
 pub fn cohort_people(
     source: &dyn Timelines,
     model: &StageModel,
@@ -251,20 +252,11 @@ pub fn cohort_people(
     runtime: &Runtime<'_>,
 ) -> Result<Audience, AnalysisError> {
     let prepared = Prepared::new(source, model, audience, days, scopes)?;
-    let Ok(at) = prepared.days.binary_search(&day.number()) else {
-        return Err(AnalysisError::parameter(
-            "day",
-            format!("{day} is not one of the days of this answer"),
-        ));
-    };
-    let word = WORDS.contains(&stage);
-    if word && model.stage_index(stage).is_ok() {
-        let problem = format!("{stage:?} is a stage of the model, and a word of its own here; give the stage another code and name");
-        return Err(AnalysisError::parameter("who", problem));
-    }
+    check_day("day", day, days)?;
+    let at = prepared.days.partition_point(|own| *own < day.number());
     let wanted = match stage {
-        stage if word || stage == OUT => None,
-        stage => Some(model.stage_index(stage)? as u8 + 1),
+        word if WORDS.contains(&word) => None,
+        stage => Some(stage_named("who", model, stage, &WORDS)?),
     };
     let (first, last) = prepared.range();
     let question = prepared.asked.question(first, last);

@@ -11,7 +11,7 @@ use crate::analyses::asked::{AnalysisError, Asked, Within, check_range};
 use crate::analyses::labels::{check_scope_text, counts, percents, scope_array};
 use crate::analyses::outcome::Answer;
 use crate::analyses::steps::{Step, Steps};
-use crate::analyses::totals::{MAX_CELLS, bit_of, people, table, total};
+use crate::analyses::totals::{MAX_CELLS, bit_of, check_day, check_words, people, stage_named, table, total};
 use crate::audience::Audience;
 use crate::base::Day;
 use crate::model::StageModel;
@@ -86,7 +86,7 @@ pub fn concentration(
     runtime: &Runtime<'_>,
 ) -> Result<Answer, AnalysisError> {
     check_range(start, end)?;
-    check_codes(model)?;
+    check_words(model, &[ACTIVE])?;
     let mut asked = Asked::new(source, model, params.scopes.as_deref())?;
     let within = asked.within("audience", audience)?;
     let steps = Steps::new(params.step, start, end);
@@ -188,15 +188,6 @@ pub fn concentration(
     ))
 }
 
-fn check_codes(model: &StageModel) -> Result<(), AnalysisError> {
-    if model.stage_index(ACTIVE).is_ok() {
-        let problem =
-            format!("{ACTIVE:?} is a stage of the model, and stands for all stages together here; give the stage another code and name");
-        return Err(AnalysisError::parameter("model", problem));
-    }
-    Ok(())
-}
-
 /// Groups of [`concentration`], in order of their bits.
 pub const CONCENTRATION_GROUPS: [&str; 2] = ["in_audience", "consumers"];
 
@@ -215,16 +206,14 @@ pub fn concentrated(
 ) -> Result<Audience, AnalysisError> {
     let of_all = bit_of("who", group, &CONCENTRATION_GROUPS)? == 2;
     check_range(start, end)?;
-    check_codes(model)?;
-    if !(start..=end).contains(&day) {
-        return Err(AnalysisError::parameter("day", format!("{day} is not from {start} to {end}")));
-    }
+    check_words(model, &[ACTIVE])?;
+    check_day("day", day, &params.step.days(start, end))?;
     // Of the same days as the table, so that the same scopes are known.
     let asked = Asked::new(source, model, params.scopes.as_deref())?;
     let wanted = if stage == ACTIVE {
         None
     } else {
-        Some(model.stage_index(stage)? + 1)
+        Some(stage_named("stage", model, stage, &[ACTIVE])?)
     };
     let within = Within::new(audience, source)?;
     let made = match of_all {
@@ -244,7 +233,7 @@ pub fn concentrated(
                 if Some(history.scope as usize) != place || !(of_all || members.contains(history.consumer)) {
                     return;
                 }
-                let label = usize::from(labeler.label(&history));
+                let label = labeler.label(&history);
                 if label > 0 && wanted.is_none_or(|wanted| wanted == label) {
                     push(history.consumer);
                 }

@@ -13,7 +13,7 @@ use crate::analyses::dimensions::Dimensions;
 use crate::analyses::labels::{counts, scope_array, stage_array};
 use crate::analyses::market;
 use crate::analyses::outcome::{Answer, Report};
-use crate::analyses::totals::{amount, bit_of, check_days, figures, people, table, total};
+use crate::analyses::totals::{amount, bit_of, check_days, figures, people, stage_named, table, total};
 use crate::audience::Audience;
 use crate::base::statistics::{Split, ratio, split, wilson};
 use crate::base::{Day, IdKind};
@@ -112,6 +112,8 @@ struct Worth {
 struct Prepared<'a> {
     asked: Asked<'a>,
     trade: Trade,
+    /// The categories of rows, for category spend.
+    category: Option<Dimensions>,
     as_of: Day,
     horizon: i32,
     /// Past days, the earliest first.
@@ -138,6 +140,16 @@ impl<'a> Prepared<'a> {
                 "its EventSchema maps no amount, and assets are worth money",
             ));
         }
+        let category = params.category_spend.then(|| {
+            if source.schema().column("category").is_none() {
+                return Err(AnalysisError::parameter(
+                    "spend",
+                    "the EventSchema maps no category, and \"category\" needs one",
+                ));
+            }
+            Dimensions::new(&mut asked, "spend", &["category".to_owned()], None)
+        });
+        let category = category.transpose()?;
         let first = i64::from(as_of.number()) - i64::from(horizon) - i64::from(every) * (i64::from(params.snapshots) - 1);
         if first < 0 {
             let problem = format!("{horizon} days and {} snapshots reach back before 1970", params.snapshots);
@@ -146,6 +158,7 @@ impl<'a> Prepared<'a> {
         Ok(Prepared {
             asked,
             trade,
+            category,
             as_of,
             horizon,
             past: (0..params.snapshots as i32)
@@ -242,26 +255,11 @@ pub fn consumer_equity(
     runtime: &Runtime<'_>,
 ) -> Result<ConsumerEquity, AnalysisError> {
     let mut prepared = Prepared::new(source, model, as_of, params)?;
-    let market = if params.category_spend {
-        if source.schema().column("category").is_none() {
-            return Err(AnalysisError::parameter(
-                "spend",
-                "the EventSchema maps no category, and \"category\" needs one",
-            ));
-        }
-        let category = Dimensions::new(&mut prepared.asked, "spend", &["category".to_owned()], None)?;
-        let window = as_of.number() - prepared.horizon + 1..=as_of.number();
-        let question = prepared.asked.question(prepared.first(), as_of);
-        Some(market::read(
-            &prepared.asked,
-            &question,
-            (prepared.trade, category),
-            &window,
-            runtime,
-        )?)
-    } else {
-        None
-    };
+    let window = as_of.number() - prepared.horizon + 1..=as_of.number();
+    let category = prepared.category.take();
+    let question = prepared.asked.question(prepared.first(), as_of);
+    let read = |category| market::read(&prepared.asked, &question, (prepared.trade, category), &window, runtime);
+    let market = category.map(read).transpose()?;
     let (found, about) = find(&prepared, market.as_ref(), runtime)?;
     let anybody = found.stages.iter().any(|stage| stage.now + stage.past > 0);
     if let Some(empty) = found
@@ -495,13 +493,10 @@ pub fn equity_people(
     runtime: &Runtime<'_>,
 ) -> Result<Audience, AnalysisError> {
     let group = bit_of("who", group, &EQUITY_GROUPS)?;
-    let wanted = stage
-        .map(|stage| model.stage_index(stage))
-        .transpose()?
-        .map(|stage| stage as u8 + 1);
+    let wanted = stage.map(|stage| stage_named("stage", model, stage, &[])).transpose()?;
     let params = EquityParams {
+        // What is looked at decides which rows are refused, so the same is looked at as for the table.
         scopes: Some(vec![scope.clone()]),
-        category_spend: false,
         ..params.clone()
     };
     let prepared = Prepared::new(source, model, as_of, &params)?;

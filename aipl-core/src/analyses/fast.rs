@@ -7,7 +7,7 @@
 use arrow::array::ArrayRef;
 use serde_json::json;
 
-use crate::analyses::asked::{AnalysisError, Asked, check_range, find_scope};
+use crate::analyses::asked::{AnalysisError, Asked, check_range, convert_scopes, find_scope};
 use crate::analyses::labels::{counts, scope_array};
 use crate::analyses::outcome::Answer;
 use crate::analyses::totals::{Grouping, Judge, bit_of, bits, count_groups, figures, people_of_group, shares, table};
@@ -309,6 +309,10 @@ pub fn fast_people(
 ) -> Result<Audience, AnalysisError> {
     let bit = bit_of("who", group, &FAST_GROUPS)?;
     let prepared = Prepared::new(source, model, (start, end), params)?;
+    if let Some(scopes) = &params.scopes {
+        // The panel is asked for besides, and has no rows.
+        find_scope(&convert_scopes(source, prepared.asked.program.scope, scopes)?, scope)?;
+    }
     let made = format!("{scope} FAST {group} from {start} to {end} ({})", model.id);
     people_of_group(&prepared, scope, bit, &made, runtime)
 }

@@ -9,7 +9,7 @@ use arrow::array::ArrayRef;
 use hashbrown::HashMap;
 use serde_json::json;
 
-use crate::analyses::asked::{AnalysisError, Asked, Within, check_range, find_scope};
+use crate::analyses::asked::{AnalysisError, Asked, Within, check_range, convert_scopes, find_scope};
 use crate::analyses::dimensions::{Dimensions, Purchase, each_shopper};
 use crate::analyses::labels::{counts, scope_array};
 use crate::analyses::outcome::Answer;
@@ -192,7 +192,7 @@ pub fn penetration(
     notes.extend(unknown);
     notes.extend(
         category
-            .filter(|_| number.is_none())
+            .filter(|_| rows.is_empty())
             .map(|name| format!("category {name:?}: nothing was bought of it in the period")),
     );
     let reference = params.reference.as_ref().map_or(market.buyers, |audience| audience.len() as i64);
@@ -285,6 +285,13 @@ pub fn penetration_people(
         (Some(category), None) => category.to_owned(),
         (Some(category), Some(scope)) => format!("{scope} in {category}"),
     };
+    if let (Some(named), Some(own)) = (category, params.category.as_deref().filter(|own| Some(*own) != category)) {
+        let problem = format!("{named:?} is not the category of this answer, {own:?}");
+        return Err(AnalysisError::parameter("category", problem));
+    }
+    if let (Some(scope), Some(scopes)) = (scope, &params.scopes) {
+        find_scope(&convert_scopes(source, prepared.asked.program.scope, scopes)?, scope)?;
+    }
     if let (None, Some(reference)) = (category, &params.reference) {
         return Ok(reference.clone());
     }

@@ -12,7 +12,7 @@ use crate::analyses::asked::{AnalysisError, Asked, check_range};
 use crate::analyses::labels::{counts, scope_array};
 use crate::analyses::outcome::Answer;
 use crate::analyses::steps::Step;
-use crate::analyses::totals::{MAX_CELLS, people, shares, table, total};
+use crate::analyses::totals::{MAX_CELLS, check_day, people, shares, table, total};
 use crate::audience::Audience;
 use crate::base::Day;
 use crate::timeline::rows::{class_of, day_of};
@@ -292,12 +292,17 @@ pub fn retained(
     let prepared = Prepared::new(source, days, params)?;
     let words = period.map_or_else(String::new, |period| format!(", retained in period {period}"));
     let made = format!("{scope} cohort of the {} from {cohort}{words}", params.unit.code());
-    let Some(wanted) = prepared.units.iter().position(|(first, _)| *first == cohort.number()) else {
-        return Err(AnalysisError::parameter(
-            "cohort",
-            format!("{cohort} is not the first day of a {} of the range", params.unit.code()),
-        ));
-    };
+    let firsts: Vec<Day> = prepared
+        .units
+        .iter()
+        .filter_map(|(first, _)| Day::from_number(i64::from(*first)).ok())
+        .collect();
+    check_day("cohort", cohort, &firsts)?;
+    let wanted = prepared
+        .units
+        .iter()
+        .position(|(first, _)| *first == cohort.number())
+        .unwrap_or_default();
     let periods = prepared.periods(wanted);
     if let Some(period) = period.filter(|period| *period >= periods) {
         return Err(AnalysisError::parameter(

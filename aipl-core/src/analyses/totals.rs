@@ -9,6 +9,7 @@ use crate::analyses::asked::{AnalysisError, Asked, arrow_fault, find_scope};
 use crate::audience::Audience;
 use crate::base::statistics::ratio;
 use crate::base::{ConsumerIdx, Day, Decimal6, IdValue};
+use crate::model::StageModel;
 use crate::stage::Line;
 use crate::timeline::{Bucket, Folded, History, Question, Runtime, ScopeValue, Visited, fold};
 
@@ -278,6 +279,42 @@ pub(crate) fn bit_of(parameter: &'static str, name: &str, names: &[&str]) -> Res
         let choices = names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ");
         AnalysisError::parameter(parameter, format!("{name:?} is not one of {choices}"))
     })
+}
+
+/// The label of a stage by code or name; refused with the words that do besides.
+pub(crate) fn stage_named(parameter: &'static str, model: &StageModel, stage: &str, words: &[&str]) -> Result<u8, AnalysisError> {
+    let found = model.stage_index(stage).map_err(|error| {
+        let more = if words.is_empty() {
+            String::new()
+        } else {
+            format!("; or {}", words.join(", "))
+        };
+        AnalysisError::parameter(parameter, format!("{error}{more}"))
+    });
+    Ok(found? as u8 + 1)
+}
+
+/// Refuses a model of which a stage has a word of the table itself as its code or name.
+pub(crate) fn check_words(model: &StageModel, words: &[&str]) -> Result<(), AnalysisError> {
+    match words.iter().find(|word| model.stage_index(word).is_ok()) {
+        None => Ok(()),
+        Some(word) => {
+            let problem = format!("{word:?} is a stage of the model, and a word of its own here; give the stage another code and name");
+            Err(AnalysisError::parameter("model", problem))
+        }
+    }
+}
+
+/// Refuses a day that a table does not have.
+pub(crate) fn check_day(parameter: &'static str, day: Day, days: &[Day]) -> Result<(), AnalysisError> {
+    const SHOWN: usize = 10;
+    if days.contains(&day) {
+        return Ok(());
+    }
+    let choices: Vec<String> = days.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = if days.len() > SHOWN { ", …" } else { "" };
+    let problem = format!("{day} is not one of the days of this answer: {}{more}", choices.join(", "));
+    Err(AnalysisError::parameter(parameter, problem))
 }
 
 /// Truth values as bits, the first the lowest.

@@ -46,6 +46,8 @@ struct Inner {
     tags: Vec<Tag>,
     tally: Tally,
     disagreeing: u64,
+    /// Whether consumers are persons.
+    persons: bool,
     /// What was read, so that it can be read again through an identity map.
     rows: Vec<RecordBatch>,
     consumer: String,
@@ -125,6 +127,7 @@ impl Attributes {
             tags,
             tally,
             disagreeing: disagreeing.len() as u64,
+            persons: people.is_some(),
             rows,
             consumer: consumer.to_owned(),
         };
@@ -167,14 +170,14 @@ impl Attributes {
         &self.inner.tags[tag].values
     }
 
-    /// Whether it has consumers, and none of them is one of these.
+    /// Whether it has consumers and none of them can be one of these: accounts where these are persons, or the other way.
     pub(crate) fn is_stranger(&self, universe: &Universe) -> bool {
         let own = &self.inner.universe;
         let mut all = (0..crate::base::id::BUCKETS).flat_map(|bucket| {
             let ids = own.bucket(bucket);
             (0..ids.len()).map(|local| ids.id(local))
         });
-        !own.is_empty() && !all.any(|id| universe.find(&id).is_some())
+        !own.is_empty() && self.inner.persons != universe.people().is_some() && !all.any(|id| universe.find(&id).is_some())
     }
 
     /// By local number of a bucket's consumers, the place of each one's row there, if there is one.

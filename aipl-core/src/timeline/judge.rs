@@ -135,15 +135,15 @@ impl<'a> Judge<'a> {
         self.check_measures(batch, &mut alive, tally)?;
         let masks = self.masks(batch);
         let classes = masks.iter().map(|&mask| self.class(mask)).collect();
-        let payloads = self.payloads(batch)?;
         let mut judged = Judged {
             alive,
             scopes,
             masks,
             classes,
-            payloads,
+            payloads: Vec::new(),
         };
         self.number_scopes(batch, &mut judged, owned);
+        judged.payloads = self.payloads(batch, &judged)?;
         self.failed.take().map_or(Ok(judged), Err)
     }
 
@@ -411,7 +411,7 @@ impl<'a> Judge<'a> {
     }
 
     /// The payload integers of every row, `width` each.
-    fn payloads(&mut self, batch: &EventBatch<'_>) -> Result<Vec<u64>, SourceError> {
+    fn payloads(&mut self, batch: &EventBatch<'_>, judged: &Judged) -> Result<Vec<u64>, SourceError> {
         let layout = self.plan.layout;
         let (rows, width) = (batch.rows.len(), layout.width());
         let mut payloads = vec![0; rows * width];
@@ -439,7 +439,8 @@ impl<'a> Judge<'a> {
         for (place, role) in self.plan.program.labels.iter().enumerate() {
             if let Some(column) = self.label_column(batch, role)? {
                 let at = (layout.labels_at() + place, width);
-                self.labels[place].write(&column, &self.plan.labels, place, &mut payloads, at);
+                let counts = |row: usize| judged.counts(row);
+                self.labels[place].write((&column, counts), (&self.plan.labels, place), &mut payloads, at);
             }
         }
         Ok(payloads)
@@ -493,11 +494,17 @@ impl Judged {
         });
     }
 
+    /// Whether a row is acceptable, and of a scope that is asked for.
+    #[inline]
+    pub fn counts(&self, row: usize) -> bool {
+        self.alive[row] && self.scopes[row] != NOT_WANTED
+    }
+
     /// Whether a row has an effect on the question.
     #[inline]
     pub fn matters(&self, row: usize, switches: bool, plan: &Plan<'_>) -> bool {
         let kept_anyway = switches || plan.program.existence || plan.layout.places;
-        self.alive[row] && self.scopes[row] != NOT_WANTED && (self.masks[row] != 0 || kept_anyway)
+        self.counts(row) && (self.masks[row] != 0 || kept_anyway)
     }
 }
 

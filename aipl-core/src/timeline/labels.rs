@@ -54,25 +54,32 @@ impl LabelNumbers {
 #[derive(Debug, Default)]
 pub(crate) struct WorkerLabels {
     numbers: Numbers,
-    /// The shared number of each number of this worker.
+    /// The shared number of each number of this worker, or [`NO_VALUE`] as long as no row that counts has it.
     shared: Vec<u32>,
 }
 
 impl WorkerLabels {
-    /// Writes one more than the shared number of each row's value into payloads of a width, or 0 where there is none.
-    pub fn write(&mut self, column: &IdColumn, all: &LabelNumbers, field: usize, payloads: &mut [u64], (at, width): (usize, usize)) {
+    /// Writes one more than the shared number of each row's value into payloads of a width, or 0 where there is none. Values are known
+    /// from rows that count alone, whatever else a column or its dictionary holds.
+    pub fn write(
+        &mut self,
+        (column, counts): (&IdColumn, impl Fn(usize) -> bool),
+        (all, field): (&LabelNumbers, usize),
+        payloads: &mut [u64],
+        (at, width): (usize, usize),
+    ) {
         let own = self.numbers.of_column(column);
-        let known = self.shared.len();
-        self.shared
-            .extend(self.numbers.values[known..].iter().map(|value| all.number(field, value)));
+        self.shared.resize(self.numbers.values.len(), NO_VALUE);
         for (row, number) in own.into_iter().enumerate() {
             // Rows whose value is no acceptable identifier are rejected elsewhere.
-            let label = if number >= NO_VALUE - 1 {
-                0
-            } else {
-                u64::from(self.shared[number as usize]) + 1
-            };
-            payloads[row * width + at] = label;
+            if number >= NO_VALUE - 1 || !counts(row) {
+                continue;
+            }
+            let shared = &mut self.shared[number as usize];
+            if *shared == NO_VALUE {
+                *shared = all.number(field, &self.numbers.values[number as usize]);
+            }
+            payloads[row * width + at] = u64::from(*shared) + 1;
         }
     }
 }

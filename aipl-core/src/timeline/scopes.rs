@@ -47,11 +47,18 @@ impl fmt::Display for ScopeValue {
     }
 }
 
-/// The scope nearest in spelling to one that is not there, as the tail of a message.
+/// The scope nearest in spelling to one that is not there, and some of those that are, as the tail of a message.
 #[must_use]
 pub fn scope_hint(scope: &ScopeValue, known: &[ScopeValue]) -> String {
+    const SHOWN: usize = 10;
     let texts: Vec<String> = known.iter().map(ToString::to_string).collect();
-    nearest(&scope.to_string(), texts.iter().map(String::as_str)).map_or_else(String::new, |near| format!("; did you mean {near:?}?"))
+    let near = nearest(&scope.to_string(), texts.iter().map(String::as_str));
+    let near = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
+    let more = if texts.len() > SHOWN { ", …" } else { "" };
+    match texts.len() {
+        0 => format!("{near}; it has none"),
+        _ => format!("{near}; scopes: {}{more}", texts[..texts.len().min(SHOWN)].join(", ")),
+    }
 }
 
 /// Numbers scopes as they are met, shared by all workers of a scan.
