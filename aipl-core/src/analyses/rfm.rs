@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, StringArray};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, StringArray};
 use roaring::RoaringBitmap;
 use serde_json::json;
 
@@ -80,6 +80,11 @@ struct Buyer {
     recency: i32,
     frequency: u32,
     monetary: i128,
+}
+
+/// What a buyer is found to be.
+#[derive(Debug, Clone, Copy)]
+struct Scored {
     scores: [u8; 3],
     kind: u8,
 }
@@ -99,6 +104,8 @@ pub struct Rfm {
     scope_type: IdKind,
     /// In order of consumer and scope.
     buyers: Vec<Buyer>,
+    /// As many as buyers.
+    scored: Vec<Scored>,
     as_of: Day,
     report: Report,
     recipe: serde_json::Value,
@@ -162,14 +169,12 @@ pub fn rfm(source: &dyn Timelines, as_of: Day, params: &RfmParams, runtime: &Run
                 recency: as_of.number() - last,
                 frequency,
                 monetary,
-                scores: [0; 3],
-                kind: 0,
             });
         });
         buyers
     })?;
-    let mut buyers = runtime.run(|| about.universe.sorted(&buckets.concat(), |buyer| buyer.consumer));
-    score(&mut buyers, about.scopes.len(), &params.scheme);
+    let buyers = runtime.run(|| about.universe.sorted(&buckets, |buyer| buyer.consumer));
+    let scored = score(&buyers, about.scopes.len(), &params.scheme);
     let parameters = [
         ("as_of", json!(as_of.to_string())),
         ("window", json!(params.window)),
@@ -190,6 +195,7 @@ pub fn rfm(source: &dyn Timelines, as_of: Day, params: &RfmParams, runtime: &Run
         scopes: about.scopes.clone(),
         report: asked.report_of(about, Vec::new(), runtime),
         buyers,
+        scored,
         as_of,
     })
 }
@@ -232,28 +238,30 @@ fn scheme_json(scheme: &RfmScheme) -> serde_json::Value {
 }
 
 /// Gives every buyer scores and type, by the buyers of the same brand.
-fn score(buyers: &mut [Buyer], scopes: usize, scheme: &RfmScheme) {
+fn score(buyers: &[Buyer], scopes: usize, scheme: &RfmScheme) -> Vec<Scored> {
     let thresholds = thresholds(scheme);
     let mut scales: Vec<[Scale<'_>; 3]> = (0..scopes)
         .map(|_| std::array::from_fn(|which| Scale::new(scheme, &thresholds[which])))
         .collect();
-    for buyer in buyers.iter() {
+    for buyer in buyers {
         let own = &mut scales[buyer.scope as usize];
         own.iter_mut().zip(buyer.values()).for_each(|(scale, value)| scale.take(value));
     }
     scales.iter_mut().flatten().for_each(Scale::settle);
     let mut sums = vec![([0u64; 3], 0u64); scopes];
-    for buyer in buyers.iter_mut() {
-        let (own, values) = (&scales[buyer.scope as usize], buyer.values());
-        buyer.scores = std::array::from_fn(|which| own[which].score(values[which]));
-        let (sums, count) = &mut sums[buyer.scope as usize];
-        sums.iter_mut().zip(buyer.scores).for_each(|(sum, score)| *sum += u64::from(score));
-        *count += 1;
-    }
+    let mut scored = Vec::with_capacity(buyers.len());
     for buyer in buyers {
+        let (own, values) = (&scales[buyer.scope as usize], buyer.values());
+        let scores = std::array::from_fn(|which| own[which].score(values[which]));
+        let (sums, count) = &mut sums[buyer.scope as usize];
+        sums.iter_mut().zip(scores).for_each(|(sum, score)| *sum += u64::from(score));
+        *count += 1;
+        scored.push(Scored { scores, kind: 0 });
+    }
+    for (buyer, own) in buyers.iter().zip(&mut scored) {
         let (sums, count) = &sums[buyer.scope as usize];
-        buyer.kind = (0..3).fold(0, |kind, which| {
-            let score = buyer.scores[which];
+        own.kind = (0..3).fold(0, |kind, which| {
+            let score = own.scores[which];
             let high = match thresholds[which].len() {
                 1 => score == 2,
                 _ => u64::from(score) * count >= sums[which],
@@ -261,6 +269,7 @@ fn score(buyers: &mut [Buyer], scopes: usize, scheme: &RfmScheme) {
             kind << 1 | u8::from(high)
         });
     }
+    scored
 }
 
 /// The thresholds of each value, of which more is better; none where the scheme has none.
@@ -342,15 +351,18 @@ impl Rfm {
                 buyers().map(|buyer| self.universe.text(buyer.consumer)),
             )),
         };
-        let score = |which: usize| counts(buyers().map(move |buyer| i64::from(buyer.scores[which])));
+        let score = |which: usize| counts(self.scored.iter().map(move |own| i64::from(own.scores[which])));
         let scopes = buyers().map(|buyer| buyer.scope as usize);
-        let types = buyers().map(|buyer| RFM_TYPES[usize::from(buyer.kind)]);
+        let types = self.scored.iter().map(|own| RFM_TYPES[usize::from(own.kind)]);
         self.answer(table([
             ("consumer", consumers),
             ("scope", scope_array(&self.scopes, self.scope_type, scopes)),
             ("recency", counts(buyers().map(|buyer| i64::from(buyer.recency)))),
             ("frequency", counts(buyers().map(|buyer| i64::from(buyer.frequency)))),
-            ("monetary", figures(buyers().map(|buyer| Some(amount(buyer.monetary))))),
+            (
+                "monetary",
+                Arc::new(Float64Array::from_iter_values(buyers().map(|buyer| amount(buyer.monetary)))),
+            ),
             ("r_score", score(0)),
             ("f_score", score(1)),
             ("m_score", score(2)),
@@ -365,8 +377,8 @@ impl Rfm {
     /// A table that Arrow cannot hold.
     pub fn summary(&self) -> Result<Answer, AnalysisError> {
         let mut sums = vec![[0i128; 4]; self.scopes.len() * 8];
-        for buyer in &self.buyers {
-            let own = &mut sums[buyer.scope as usize * 8 + 7 - usize::from(buyer.kind)];
+        for (buyer, scored) in self.buyers.iter().zip(&self.scored) {
+            let own = &mut sums[buyer.scope as usize * 8 + 7 - usize::from(scored.kind)];
             let values = [1, i128::from(buyer.recency), i128::from(buyer.frequency), buyer.monetary];
             own.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
         }
@@ -406,8 +418,10 @@ impl Rfm {
     pub fn audience(&self, kind: &str, scope: Option<&ScopeValue>) -> Result<Audience, AnalysisError> {
         let bit = bit_of("type", kind, &RFM_TYPES)?;
         let scope = scope.map(|scope| find_scope(&self.scopes, scope)).transpose()?;
-        let wanted = |buyer: &&Buyer| 1 << buyer.kind == bit && scope.is_none_or(|scope| scope == buyer.scope as usize);
-        let found: RoaringBitmap = self.buyers.iter().filter(wanted).map(|buyer| buyer.consumer.0).collect();
+        let wanted =
+            |(buyer, scored): &(&Buyer, &Scored)| 1 << scored.kind == bit && scope.is_none_or(|scope| scope == buyer.scope as usize);
+        let both = self.buyers.iter().zip(&self.scored).filter(wanted);
+        let found: RoaringBitmap = both.map(|(buyer, _)| buyer.consumer.0).collect();
         let whose = match (scope, &self.scopes[..]) {
             (Some(place), scopes) => scopes[place].to_string(),
             (None, [only]) => only.to_string(),

@@ -358,7 +358,7 @@ impl Universe {
             let all: Vec<u32> = buckets
                 .flat_map(|(bucket, store)| (0..store.len()).map(move |local| ConsumerIdx::new(bucket, local as u32).0))
                 .collect();
-            self.sorted(&all, |idx| ConsumerIdx(*idx))
+            self.sorted(&[all], |idx| ConsumerIdx(*idx))
         })
     }
 
@@ -377,18 +377,23 @@ impl Universe {
         some
     }
 
-    /// Items put in order of their consumer's external identifier, those of one consumer as they stand. Sorts on the current thread
-    /// pool.
-    pub(crate) fn sorted<T: Copy>(&self, items: &[T], consumer: impl Fn(&T) -> ConsumerIdx) -> Vec<T> {
-        fn places<K: Ord + Send>(keys: impl Iterator<Item = K>) -> impl Iterator<Item = usize> {
-            let mut keyed: Vec<(K, u32)> = keys.zip(0..).collect();
+    /// Items of all parts put in order of their consumer's external identifier, those of one consumer as they stand. Sorts on the
+    /// current thread pool.
+    pub(crate) fn sorted<T: Copy>(&self, parts: &[Vec<T>], consumer: impl Fn(&T) -> ConsumerIdx) -> Vec<T> {
+        fn sorted<K: Ord + Send, T: Copy>(parts: &[Vec<T>], key: impl Fn(&T) -> K) -> Vec<T> {
+            let mut keyed: Vec<(K, u32, u32)> = Vec::with_capacity(parts.iter().map(Vec::len).sum());
+            for (part, items) in (0..).zip(parts) {
+                keyed.extend((0..).zip(items).map(|(place, item)| (key(item), part, place)));
+            }
             keyed.par_sort_unstable();
-            keyed.into_iter().map(|(_, place)| place as usize)
+            keyed
+                .into_iter()
+                .map(|(_, part, place)| parts[part as usize][place as usize])
+                .collect()
         }
-        let consumers = items.iter().map(consumer);
         match self.id_kind {
-            IdKind::Int64 => places(consumers.map(|idx| self.int(idx))).map(|place| items[place]).collect(),
-            IdKind::Text => places(consumers.map(|idx| self.text(idx))).map(|place| items[place]).collect(),
+            IdKind::Int64 => sorted(parts, |item| self.int(consumer(item))),
+            IdKind::Text => sorted(parts, |item| self.text(consumer(item))),
         }
     }
 }
