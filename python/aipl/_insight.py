@@ -62,7 +62,7 @@ class Profile(Measured):
         >>> buyers = aipl.snapshot(tagged, model, as_of="2024-06-30").audience("acme", "P")
         >>> table = aipl.profile(tagged, buyers, by=["channel"])
         >>> table.audience("channel", "store").ids(), table.audience("channel", "app", who="base").ids(), len(table.audience("channel"))
-        (['u4'], ['u3', 'u5'], 2)
+        (['u4'], ['u1', 'u2', 'u3', 'u5'], 2)
         """
         group = check.choice("who", who, ("audience", "base"))
         return self._people(None, group, check.text("tag", tag), *cell_of("value", value))
