@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, StringArray};
 
 use crate::analyses::asked::{AnalysisError, Asked};
 use crate::analyses::totals::CellValue;
-use crate::base::suggest::hint;
+use crate::base::suggest::{hint, some_of};
 use crate::base::{IdKind, IdValue};
 use crate::stage::{Line, OrderReader, Trade};
 use crate::timeline::rows::PayloadLayout;
@@ -109,16 +109,14 @@ impl Dimensions {
         parameter: &'static str,
         value: CellValue<'_>,
     ) -> Result<(), AnalysisError> {
-        const SHOWN: usize = 10;
         let CellValue::Is(text) = value else { return Ok(()) };
         if self.number(labels, which, text).is_some() {
             return Ok(());
         }
         let values: Vec<String> = self.values(labels, which).iter().map(ToString::to_string).collect();
         let tail = hint(text, values.iter().map(String::as_str));
-        let more = if values.len() > SHOWN { ", …" } else { "" };
-        let choices = values[..values.len().min(SHOWN)].join(", ");
-        let problem = format!("{text:?} is not a value in the events that this question looks at{tail}; values: {choices}{more}");
+        let choices = some_of(&values);
+        let problem = format!("{text:?} is not a value in the events that this question looks at{tail}; values: {choices}");
         Err(AnalysisError::parameter(parameter, problem))
     }
 

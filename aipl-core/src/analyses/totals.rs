@@ -8,6 +8,7 @@ use roaring::RoaringBitmap;
 use crate::analyses::asked::{AnalysisError, Asked, arrow_fault, find_scope};
 use crate::audience::Audience;
 use crate::base::statistics::ratio;
+use crate::base::suggest::some_of;
 use crate::base::{ConsumerIdx, Day, Decimal6, IdValue};
 use crate::model::StageModel;
 use crate::stage::Line;
@@ -307,13 +308,11 @@ pub(crate) fn check_words(model: &StageModel, words: &[&str]) -> Result<(), Anal
 
 /// Refuses a day that a table does not have.
 pub(crate) fn check_day(parameter: &'static str, day: Day, days: &[Day]) -> Result<(), AnalysisError> {
-    const SHOWN: usize = 10;
     if days.contains(&day) {
         return Ok(());
     }
-    let choices: Vec<String> = days.iter().take(SHOWN).map(ToString::to_string).collect();
-    let more = if days.len() > SHOWN { ", …" } else { "" };
-    let problem = format!("{day} is not one of the days of this answer: {}{more}", choices.join(", "));
+    let choices: Vec<String> = days.iter().map(ToString::to_string).collect();
+    let problem = format!("{day} is not one of the days of this answer: {}", some_of(&choices));
     Err(AnalysisError::parameter(parameter, problem))
 }
 

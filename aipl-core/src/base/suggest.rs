@@ -21,3 +21,10 @@ pub fn nearest<'a>(given: &str, choices: impl IntoIterator<Item = &'a str>) -> O
 pub(crate) fn hint<'a>(given: &str, choices: impl IntoIterator<Item = &'a str>) -> String {
     nearest(given, choices).map_or_else(String::new, |choice| format!("; did you mean {choice:?}?"))
 }
+/// The first few of some choices, for messages.
+#[must_use]
+pub fn some_of(choices: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let more = if choices.len() > SHOWN { ", …" } else { "" };
+    format!("{}{more}", choices[..choices.len().min(SHOWN)].join(", "))
+}

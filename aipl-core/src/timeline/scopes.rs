@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use crate::base::IdValue;
-use crate::base::suggest::nearest;
+use crate::base::suggest::{nearest, some_of};
 
 /// A scope: a brand or a store, or a brand's category.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,14 +50,12 @@ impl fmt::Display for ScopeValue {
 /// The scope nearest in spelling to one that is not there, and some of those that are, as the tail of a message.
 #[must_use]
 pub fn scope_hint(scope: &ScopeValue, known: &[ScopeValue]) -> String {
-    const SHOWN: usize = 10;
     let texts: Vec<String> = known.iter().map(ToString::to_string).collect();
     let near = nearest(&scope.to_string(), texts.iter().map(String::as_str));
     let near = near.map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
-    let more = if texts.len() > SHOWN { ", …" } else { "" };
     match texts.len() {
         0 => format!("{near}; it has none"),
-        _ => format!("{near}; scopes: {}{more}", texts[..texts.len().min(SHOWN)].join(", ")),
+        _ => format!("{near}; scopes: {}", some_of(&texts)),
     }
 }
 
