@@ -24,7 +24,7 @@ fn filled(path: &Path) {
     bank.materialize(day("2024-06-20"), None, &runtime).expect("keeps");
     let snap = snapshot(&bank, &model(), day("2024-06-20"), &SnapshotParams::default(), &runtime).expect("answers");
     let audience = snap.audience(&ScopeValue::of("b1"), "A").expect("an audience");
-    bank.save_audience("aware", &audience, "of June").expect("saves");
+    bank.save_audience("aware", &audience, "of June", &runtime).expect("saves");
 }
 
 /// Everything that a bank can be asked, as text; the first refusal ends it.
@@ -39,7 +39,7 @@ fn ask_all(path: &Path, runtime: &Runtime<'_>) -> Result<String, Error> {
         }
     }
     told += &format!("{:?}", timeline(&bank, &IdValue::from("u5"), None, runtime)?.0.table);
-    told += &format!("{:?}", bank.audience("aware", None)?.ids()?);
+    told += &format!("{:?}", bank.audience("aware", None, runtime)?.ids()?);
     Ok(told)
 }
 

@@ -89,7 +89,10 @@ fn a_batch_that_is_sorted_in_parts_is_the_same_batch() {
         Err(BankError::BatchConflict { .. })
     ));
     // Numbers do not depend on threads or parts.
-    let (left, right) = (roomy.consumers().expect("reads"), narrow.consumers().expect("reads"));
+    let (left, right) = (
+        roomy.consumers(&runtime).expect("reads"),
+        narrow.consumers(&runtime).expect("reads"),
+    );
     assert_eq!(left.len(), right.len());
     for bucket in 0..256 {
         for local in 0..left.bucket(bucket).len() as u32 {

@@ -214,7 +214,7 @@ proptest! {
             }
         }
         let reader = DataBank::open(&machine.folder.path().join("bank"), Mode::Read).expect("opens beside the writer");
-        prop_assert_eq!(reader.consumers().expect("reads").len(), machine.bank.consumers().expect("reads").len());
+        prop_assert_eq!(reader.consumers(&Runtime::default()).expect("reads").len(), machine.bank.consumers(&Runtime::default()).expect("reads").len());
     }
 
     #[test]
@@ -295,7 +295,7 @@ proptest! {
         let scopes = first.scopes().to_vec();
         for (scope, code) in scopes.iter().flat_map(|scope| model.codes().map(move |code| (scope, code))) {
             let audience = first.audience(scope, code).expect("an audience");
-            let saved = machine.bank.save_audience(&format!("{scope} {code}"), &audience, "as it was").expect("saves");
+            let saved = machine.bank.save_audience(&format!("{scope} {code}"), &audience, "as it was", &runtime).expect("saves");
             prop_assert_eq!((saved.version, saved.size), (1, audience.len()));
         }
         for step in [Step::Ingest(100), Step::Compact, Step::Vacuum, Step::Reopen] {
@@ -304,7 +304,7 @@ proptest! {
         let second = taken(&machine.bank);
         for (scope, code) in scopes.iter().flat_map(|scope| model.codes().map(move |code| (scope, code))) {
             let was = first.audience(scope, code).expect("an audience");
-            let kept = machine.bank.audience(&format!("{scope} {code}"), None).expect("is there");
+            let kept = machine.bank.audience(&format!("{scope} {code}"), None, &runtime).expect("is there");
             prop_assert_eq!(kept.ids().expect("ids"), was.ids().expect("ids"));
             // Audiences of different states of a bank combine.
             if let Ok(now) = second.audience(scope, code) {

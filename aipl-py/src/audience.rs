@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aipl_core::Error;
 use aipl_core::audience::{Audience, AudienceError};
-use aipl_core::base::id::{BUCKETS, MAX_ID_BYTES};
+use aipl_core::base::id::MAX_ID_BYTES;
 use aipl_core::base::{ConsumerIdx, IdKind, IdValue};
 use aipl_core::timeline::Universe;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -36,26 +36,29 @@ fn damaged(problem: &str) -> Error {
 
 /// The mark of a universe whose numbers are lasting.
 const LASTING: u8 = 2;
+/// The mark of persons at the numbers of accounts.
+const NUMBERED: u8 = 4;
 
-/// All identifiers: a byte for their type (with a mark and 16 bytes of lineage where numbers are lasting), then 8 bytes each, or a
-/// length (2 bytes) and text each; little-endian.
+/// All identifiers: a byte for their type (with marks, and 16 bytes of lineage where numbers are lasting), then each one: its number
+/// (4 bytes) where they are persons at the numbers of accounts, and 8 bytes, or a length (2 bytes) and text; little-endian.
 fn write_universe(universe: &Universe) -> Vec<u8> {
     let mut bytes = vec![u8::from(universe.id_kind() == IdKind::Text)];
     if let Some(lineage) = universe.lineage() {
         bytes[0] |= LASTING;
         bytes.extend(lineage.to_le_bytes());
     }
-    for bucket in 0..BUCKETS {
-        let members = (0..)
-            .map(|local| ConsumerIdx::new(bucket, local))
-            .take_while(|idx| universe.contains(*idx));
-        for idx in members {
-            match universe.id(idx) {
-                IdValue::Int(value) => bytes.extend(value.to_le_bytes()),
-                IdValue::Text(text) => {
-                    bytes.extend((text.len() as u16).to_le_bytes());
-                    bytes.extend(text.as_bytes());
-                }
+    if !universe.is_keyed() {
+        bytes[0] |= NUMBERED;
+    }
+    for idx in universe.numbers() {
+        if !universe.is_keyed() {
+            bytes.extend(idx.0.to_le_bytes());
+        }
+        match universe.id(idx) {
+            IdValue::Int(value) => bytes.extend(value.to_le_bytes()),
+            IdValue::Text(text) => {
+                bytes.extend((text.len() as u16).to_le_bytes());
+                bytes.extend(text.as_bytes());
             }
         }
     }
@@ -69,9 +72,18 @@ fn read_universe(bytes: &[u8]) -> Result<Universe, Error> {
         let (value, tail) = rest.split_first_chunk::<16>().ok_or_else(|| damaged("is cut short"))?;
         (lineage, rest) = (Some(u128::from_le_bytes(*value)), tail);
     }
-    let kind = kind & !LASTING;
-    let mut ids = Vec::new();
+    let (numbered, kind) = (kind & NUMBERED != 0, kind & !(LASTING | NUMBERED));
+    let (mut numbers, mut ids) = (Vec::new(), Vec::new());
     while !rest.is_empty() {
+        if numbered {
+            let (value, tail) = rest.split_first_chunk::<4>().ok_or_else(|| damaged("is cut short"))?;
+            let idx = ConsumerIdx(u32::from_le_bytes(*value));
+            if numbers.last().is_some_and(|last| *last >= idx) {
+                return Err(damaged("is not in order"));
+            }
+            numbers.push(idx);
+            rest = tail;
+        }
         let id = if kind == 0 {
             let (value, tail) = rest.split_first_chunk::<8>().ok_or_else(|| damaged("is cut short"))?;
             rest = tail;
@@ -89,7 +101,15 @@ fn read_universe(bytes: &[u8]) -> Result<Universe, Error> {
         ids.push(id);
     }
     let id_kind = if kind == 0 { IdKind::Int64 } else { IdKind::Text };
+    let person = |id| match id {
+        IdValue::Int(person) if person >= 0 => Ok(person),
+        _ => Err(damaged("holds what is no person")),
+    };
     Ok(match lineage {
+        Some(lineage) if numbered => {
+            let persons = ids.into_iter().map(person).collect::<Result<Vec<i64>, Error>>()?;
+            Universe::of_numbered_persons(numbers.into_iter().zip(persons), lineage)
+        }
         Some(lineage) => Universe::of_numbered(id_kind, ids, lineage),
         None => Universe::of_ids(id_kind, ids),
     })

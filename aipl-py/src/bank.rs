@@ -130,15 +130,15 @@ impl PyDataBank {
     }
 
     fn save_audience(&self, py: Python<'_>, name: &str, audience: &PyAudience, note: &str) -> PyResult<String> {
-        guarded(py, || {
-            let saved = self.inner.save_audience(name, &audience.inner, note);
+        detached(py, None, |runtime| {
+            let saved = self.inner.save_audience(name, &audience.inner, note, runtime);
             saved.map(|saved| saved.to_json().to_string())
         })
     }
 
     #[pyo3(signature = (name, version=None))]
     fn audience(&self, py: Python<'_>, name: &str, version: Option<u32>) -> PyResult<PyAudience> {
-        guarded(py, || self.inner.audience(name, version)).map(PyAudience::new)
+        detached(py, None, |runtime| self.inner.audience(name, version, runtime)).map(PyAudience::new)
     }
 
     fn audiences(&self) -> String {
@@ -209,7 +209,7 @@ impl PyDataBank {
     }
 
     fn universe(&self, py: Python<'_>) -> PyResult<PyUniverse> {
-        guarded(py, || self.inner.consumers()).map(PyUniverse::new)
+        detached(py, None, |runtime| self.inner.consumers(runtime)).map(PyUniverse::new)
     }
 
     /// The mapping of columns that the bank was created with, as JSON.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::analyses::outcome::{Answer, IdentityCounts, Report};
 use crate::audience::{Audience, AudienceError};
-use crate::base::id::{BUCKETS, MAX_LOCAL};
+use crate::base::id::MAX_LOCAL;
 use crate::base::suggest::hint;
 use crate::base::{ConsumerIdx, Day, IdKind, IdValue};
 use crate::event::Tally;
@@ -94,10 +94,8 @@ impl Within {
             });
         }
         let universe = Universe::of_ids(id_kind, audience.ids()?);
-        let all =
-            (0..BUCKETS).flat_map(|bucket| (0..universe.bucket(bucket).len() as u32).map(move |local| ConsumerIdx::new(bucket, local).0));
         Ok(Within {
-            bits: all.collect(),
+            bits: universe.numbers().map(|idx| idx.0).collect(),
             consumers: audience.len(),
             universe: Arc::new(universe),
         })
@@ -118,6 +116,12 @@ impl Within {
         let mut members = vec![false; bucket.ids.len()];
         if std::ptr::eq(known, bucket.ids) {
             own.for_each(|local| members[local as usize] = true);
+        } else if !(self.universe.is_keyed() && bucket.ids.is_keyed()) {
+            // A person may be in one bucket here and in another there.
+            for (local, member) in members.iter_mut().enumerate() {
+                let found = self.universe.find(&bucket.ids.id(local));
+                *member = found.is_some_and(|idx| self.bits.contains(idx.0));
+            }
         } else {
             own.filter_map(|local| bucket.ids.find(&known.id(local as usize)))
                 .for_each(|local| members[local] = true);

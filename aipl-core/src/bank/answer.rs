@@ -1,27 +1,29 @@
-//! A bank as timelines: the runs of its segments, unit by unit; and as a source, for what needs the events themselves.
+//! A bank as timelines: the runs of its segments, unit by unit.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::{DataType, Date32Type, Field, Schema, SchemaRef, TimeUnit, UInt32Type};
+use roaring::RoaringBitmap;
 
 use crate::bank::columns::optional_fields;
 use crate::bank::error::BankError;
 use crate::bank::handle::DataBank;
 use crate::bank::merge::{decoder, instants, is_given, primitive};
+use crate::bank::persons::Persons;
 use crate::bank::record::FileRecord;
 use crate::bank::rows::column_type;
-use crate::bank::segment::{Segment, UNIT_BUCKETS, UNITS};
+use crate::bank::segment::{Segment, UNIT_BUCKETS};
+use crate::bank::source::BankSource;
 use crate::bank::state::State;
 use crate::base::day::MICROS_PER_DAY;
 use crate::base::{ConsumerIdx, Day, IdKind, IdValue, Zone};
 use crate::event::{BehaviorCode, BehaviorDecoder, EventSchema, Tally};
 use crate::model::StageModel;
-use crate::source::select::{Selector, Survivors, select_batch};
-use crate::source::{Events, OnError, Piece, Plan, Request, Sink, Source, SourceError, StateTable};
+use crate::source::{Events, OnError, StateTable};
 use crate::timeline::log::fields::Kind;
 use crate::timeline::log::{EventLog, load};
-use crate::timeline::ordered::{Asked, Draft, Ordered, Owners, Run, needed_columns, needed_roles, visit};
+use crate::timeline::ordered::{Asked, Draft, Elsewhere, Ordered, Owners, Run, needed_columns, needed_roles, visit};
 use crate::timeline::scan::ScanError;
 use crate::timeline::timelines::{KeptStages, Question, Timelines, Visit, Visited, refuse_expired};
 use crate::timeline::{Runtime, Universe};
@@ -40,12 +42,7 @@ impl Timelines for DataBank {
     }
 
     fn id_kind(&self, role: &str) -> IdKind {
-        let state = self.state();
-        if role == "consumer" && state.links.is_some() {
-            // Consumers are persons.
-            return IdKind::Int64;
-        }
-        state.types.id_kind(role)
+        self.state().id_kind(role)
     }
 
     fn fingerprint(&self) -> String {
@@ -57,13 +54,6 @@ impl Timelines for DataBank {
         self.check_process()?;
         let snapshot = Snapshot::of(self, Some(runtime))?;
         refuse_expired(self, question)?;
-        if let Some(people) = self.people_of(&snapshot.state, runtime)? {
-            // Rows of one person lie in the buckets of all accounts, so they are spread anew.
-            return self
-                .events_of(snapshot, None)?
-                .with_identity((*people).clone())?
-                .visit(question, runtime, show);
-        }
         let columns = needed_columns(&snapshot, &needed_roles(&snapshot, question));
         visit(&snapshot, &columns, question, runtime, show)
     }
@@ -79,14 +69,18 @@ impl Timelines for DataBank {
     fn log(&self, fields: Option<&[String]>, consumer: Option<&IdValue>, runtime: &Runtime<'_>) -> Result<EventLog, ScanError> {
         self.check_process()?;
         let snapshot = Snapshot::of(self, Some(runtime))?;
-        match self.people_of(&snapshot.state, runtime)? {
-            Some(people) => load(
-                &self.events_of(snapshot, None)?.with_identity((*people).clone())?,
-                fields,
-                consumer,
-                runtime,
-            ),
-            None => load(&self.events_of(snapshot, consumer)?, fields, consumer, runtime),
+        let only = match consumer {
+            Some(consumer) => {
+                let found = Ordered::universe(&snapshot)?.find(consumer);
+                Some(found.map_or(Vec::new(), |idx| snapshot.accounts(idx)))
+            }
+            None => None,
+        };
+        let people = self.people_of(&snapshot.state, runtime)?;
+        let events = self.events_of(snapshot, only)?;
+        match people {
+            Some(people) => load(&events.with_identity((*people).clone())?, fields, consumer, runtime),
+            None => load(&events, fields, consumer, runtime),
         }
     }
 }
@@ -101,8 +95,7 @@ impl DataBank {
         Ok(self.events_of(Snapshot::of(self, None)?, None)?)
     }
 
-    fn events_of(&self, snapshot: Snapshot, consumer: Option<&IdValue>) -> Result<Events, ScanError> {
-        let only = consumer.map(|consumer| snapshot.universe.find(consumer));
+    fn events_of(&self, snapshot: Snapshot, only: Option<Vec<ConsumerIdx>>) -> Result<Events, ScanError> {
         let source = BankSource {
             columns: snapshot.columns(),
             snapshot,
@@ -115,11 +108,13 @@ impl DataBank {
 
 /// One state of a bank with its segments open: what a question sees, whatever is committed meanwhile.
 #[derive(Debug)]
-struct Snapshot {
-    bank: DataBank,
-    state: Arc<State>,
-    universe: Arc<Universe>,
-    segments: Vec<Arc<Segment>>,
+pub(super) struct Snapshot {
+    pub bank: DataBank,
+    pub state: Arc<State>,
+    pub accounts: Arc<Universe>,
+    /// Who the consumers are, once links were taken in.
+    persons: Option<Arc<Persons>>,
+    pub segments: Vec<Arc<Segment>>,
     decoder: BehaviorDecoder,
 }
 
@@ -128,7 +123,11 @@ impl Snapshot {
         let state = bank.state();
         let open = |record: &FileRecord| bank.segment(record);
         Ok(Snapshot {
-            universe: bank.consumers_of(&state, runtime)?,
+            accounts: bank.accounts_of(&state, runtime)?,
+            persons: match runtime {
+                Some(runtime) => bank.persons_of(&state, runtime)?,
+                None => None,
+            },
             segments: state.of_folder("segments").map(open).collect::<Result<_, _>>()?,
             decoder: decoder(&bank.shared.schema.vocabulary()),
             bank: bank.clone(),
@@ -137,7 +136,7 @@ impl Snapshot {
     }
 
     /// The columns that the bank's events have: those of its fields, in the types that they have come to.
-    fn columns(&self) -> SchemaRef {
+    pub fn columns(&self) -> SchemaRef {
         let types = &self.state.types;
         let id = |field: &str| {
             if types.id_kind(field) == IdKind::Int64 {
@@ -162,7 +161,7 @@ impl Snapshot {
         Arc::new(Schema::new(columns))
     }
 
-    fn damaged(segment: &Segment, problem: &str) -> BankError {
+    pub fn damaged(segment: &Segment, problem: &str) -> BankError {
         BankError::corrupt(&**segment.file.name(), problem)
     }
 
@@ -227,7 +226,7 @@ struct Read {
 
 impl Read {
     /// The rows of one of the buckets, as far as they matter.
-    fn draft(&self, bucket: usize, asked: &Asked<'_>, tally: &mut Tally) -> Result<Option<Draft>, ScanError> {
+    fn draft(&self, bucket: usize, moved: &[(u32, Elsewhere)], asked: &Asked<'_>, tally: &mut Tally) -> Result<Option<Draft>, ScanError> {
         let own = self.segment.range(bucket..bucket + 1);
         let (start, length) = ((own.start - self.range.start) as usize, (own.end - own.start) as usize);
         if length == 0 {
@@ -236,6 +235,8 @@ impl Read {
         let rows = start..start + length;
         let column = |name: &str| self.batch.column_by_name(name).map(|column| column.slice(start, length));
         let run = Run {
+            bucket,
+            moved,
             owners: Owners::Locals(&self.locals[rows.clone()]),
             days: &self.days[rows.clone()],
             instants: if self.instants.is_empty() {
@@ -251,8 +252,9 @@ impl Read {
 }
 
 /// Gives the rows that switch states their instants. Times are the largest column, and rows that switch are few: an exact instant is
-/// read only where another of the same consumer lies less than two days away; elsewhere any instant of the day orders them as well.
-fn read_instants(reads: &mut [Read], asked: &Asked<'_>, tally: &mut Tally) -> Result<(), BankError> {
+/// read only where another of the same consumer lies less than two days away; elsewhere any instant of the day orders them as well. Of persons
+/// with several accounts all are read, since the others may lie in another unit.
+fn read_instants(reads: &mut [Read], persons: Option<&Persons>, asked: &Asked<'_>, tally: &mut Tally) -> Result<(), BankError> {
     let toggles = &asked.question.program.toggles;
     let mut switches: Vec<(u32, i32, usize, usize)> = Vec::new();
     for (place, read) in reads.iter_mut().enumerate() {
@@ -267,7 +269,8 @@ fn read_instants(reads: &mut [Read], asked: &Asked<'_>, tally: &mut Tally) -> Re
     switches.sort_unstable();
     let close = |left: &(u32, i32, usize, usize), right: &(u32, i32, usize, usize)| left.0 == right.0 && right.1 - left.1 < 2;
     let mut wanted: Vec<Vec<usize>> = vec![Vec::new(); reads.len()];
-    for run in switches.chunk_by(close).filter(|run| run.len() > 1) {
+    let single = |consumer: u32| persons.is_none_or(|persons| persons.is_single(consumer));
+    for run in switches.chunk_by(close).filter(|run| run.len() > 1 || !single(run[0].0)) {
         run.iter().for_each(|&(_, _, place, row)| wanted[place].push(row));
     }
     for (read, mut rows) in reads.iter_mut().zip(wanted).filter(|(_, rows)| !rows.is_empty()) {
@@ -297,7 +300,7 @@ impl Timelines for Snapshot {
     }
 
     fn id_kind(&self, role: &str) -> IdKind {
-        self.state.types.id_kind(role)
+        self.state.id_kind(role)
     }
 
     fn fingerprint(&self) -> String {
@@ -315,7 +318,20 @@ impl Timelines for Snapshot {
 
 impl Ordered for Snapshot {
     fn universe(&self) -> Result<Arc<Universe>, ScanError> {
-        Ok(self.universe.clone())
+        Ok(match &self.persons {
+            Some(persons) => persons.universe.clone(),
+            None => self.accounts.clone(),
+        })
+    }
+
+    fn accounts(&self, consumer: ConsumerIdx) -> Vec<ConsumerIdx> {
+        match &self.persons {
+            Some(persons) => {
+                let accounts = persons.accounts(&RoaringBitmap::from_iter([consumer.0]));
+                accounts.into_iter().map(ConsumerIdx).collect()
+            }
+            None => vec![consumer],
+        }
     }
 
     fn rows(&self) -> u64 {
@@ -332,11 +348,7 @@ impl Ordered for Snapshot {
 
     fn drafts(&self, unit: usize, asked: &Asked<'_>, tally: &mut Tally) -> Result<Vec<(usize, Draft)>, ScanError> {
         let all = unit * UNIT_BUCKETS..(unit + 1) * UNIT_BUCKETS;
-        let buckets = match asked.only {
-            None => all.clone(),
-            Some(Some(idx)) if all.contains(&idx.bucket()) => idx.bucket()..idx.bucket() + 1,
-            Some(_) => all.start..all.start,
-        };
+        let buckets = asked.wanted(all.clone());
         let (first, last) = (
             asked.first_days.iter().min().copied().unwrap_or(i32::MAX),
             asked.question.last.number(),
@@ -352,128 +364,14 @@ impl Ordered for Snapshot {
             }
         }
         if asked.needs_instants() {
-            read_instants(&mut reads, asked, tally)?;
+            read_instants(&mut reads, self.persons.as_deref(), asked, tally)?;
         }
         let mut drafts = Vec::new();
         for (bucket, read) in buckets.flat_map(|bucket| reads.iter().map(move |read| (bucket, read))) {
-            let draft = read.draft(bucket, asked, tally)?;
+            let moved = self.persons.as_ref().map_or(&[][..], |persons| &persons.moved[bucket]);
+            let draft = read.draft(bucket, moved, asked, tally)?;
             drafts.extend(draft.map(|draft| (bucket - all.start, draft)));
         }
         Ok(drafts)
-    }
-}
-
-/// The events of a bank as a source of their own; the unit of parallel work is one of buckets.
-#[derive(Debug)]
-struct BankSource {
-    snapshot: Snapshot,
-    columns: SchemaRef,
-    /// The one consumer wanted, if one is.
-    only: Option<Option<ConsumerIdx>>,
-}
-
-impl BankSource {
-    fn consumers(&self, numbers: &[u32]) -> Result<ArrayRef, BankError> {
-        let universe = &self.snapshot.universe;
-        if let Some(bad) = numbers.iter().find(|number| !universe.contains(ConsumerIdx(**number))) {
-            return Err(BankError::corrupt("segments", format!("consumer number {bad} was never given")));
-        }
-        Ok(match universe.id_kind() {
-            IdKind::Int64 => Arc::new(Int64Array::from_iter_values(
-                numbers.iter().map(|&number| universe.int(ConsumerIdx(number))),
-            )),
-            IdKind::Text => Arc::new(StringArray::from_iter_values(
-                numbers.iter().map(|&number| universe.text(ConsumerIdx(number))),
-            )),
-        })
-    }
-
-    /// These columns of a segment's rows in some buckets.
-    fn piece(&self, segment: &Segment, buckets: std::ops::Range<usize>, names: &[String], tally: &mut Tally) -> Result<Piece, BankError> {
-        let range = segment.range(buckets);
-        let mut stored: Vec<&str> = names.iter().map(String::as_str).filter(|name| *name != "consumer").collect();
-        stored.push("consumer_idx");
-        let (batch, bytes) = segment.file.read(&stored, range.clone())?;
-        tally.bytes += bytes;
-        let mut columns = Vec::with_capacity(names.len());
-        for name in names {
-            let column = match name.as_str() {
-                "consumer" => Some(self.consumers(primitive::<UInt32Type>(segment, &batch, "consumer_idx")?)?),
-                stored => batch.column_by_name(stored).cloned(),
-            };
-            let column = column.ok_or_else(|| Snapshot::damaged(segment, &format!("it has no column {name:?}")))?;
-            columns.push((Field::new(name, column.data_type().clone(), true), column));
-        }
-        let (fields, arrays): (Vec<Field>, Vec<ArrayRef>) = columns.into_iter().unzip();
-        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(super::segment::arrow_fault)?;
-        Ok(Piece {
-            place: segment.file.name().clone(),
-            first_row: range.start,
-            batch,
-        })
-    }
-
-    fn each_piece(
-        &self,
-        unit: usize,
-        names: &[String],
-        tally: &mut Tally,
-        mut take: impl FnMut(&Piece, &mut Tally) -> Result<(), SourceError>,
-    ) -> Result<(), SourceError> {
-        let all = unit * UNIT_BUCKETS..(unit + 1) * UNIT_BUCKETS;
-        let buckets = match self.only {
-            None => all.clone(),
-            Some(Some(idx)) if all.contains(&idx.bucket()) => idx.bucket()..idx.bucket() + 1,
-            Some(_) => all.start..all.start,
-        };
-        for segment in &self.snapshot.segments {
-            let (wanted, of_unit) = (segment.range(buckets.clone()), segment.range(all.clone()));
-            tally.rows_skipped += (of_unit.end - of_unit.start) - (wanted.end - wanted.start);
-            if !wanted.is_empty() {
-                let piece = self.piece(segment, buckets.clone(), names, tally)?;
-                take(&piece, tally)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Source for BankSource {
-    fn name(&self) -> String {
-        self.snapshot.bank.path().display().to_string()
-    }
-
-    fn columns(&self) -> SchemaRef {
-        self.columns.clone()
-    }
-
-    fn fingerprint(&self) -> String {
-        self.snapshot.bank.fingerprint()
-    }
-
-    fn rows(&self) -> Option<u64> {
-        Some(self.snapshot.state.rows())
-    }
-
-    fn plan<'a>(&'a self, _: &'a [String]) -> Result<Plan<'a>, SourceError> {
-        Ok(Plan::Splits(UNITS))
-    }
-
-    fn read_split(&self, split: usize, request: &Request, sink: &mut dyn Sink, tally: &mut Tally) -> Result<(), SourceError> {
-        let (mut selector, mut survivors) = (Selector::new(request), Survivors::default());
-        self.each_piece(split, &request.all_columns(), tally, |piece, tally| {
-            sink.checkpoint()?;
-            select_batch(request, piece, &mut selector, &mut survivors, sink, tally)
-        })
-    }
-
-    fn read_pieces(
-        &self,
-        split: usize,
-        columns: &[String],
-        take: &mut crate::source::TakePiece<'_>,
-        tally: &mut Tally,
-    ) -> Result<(), SourceError> {
-        self.each_piece(split, columns, tally, |piece, tally| take(piece, tally))
     }
 }

@@ -106,7 +106,7 @@ impl DataBank {
         let contents = catalog::read(self.path())?;
         catalog::integrity(self.path())?;
         let state = self.state();
-        let universe = self.consumers_of(&state, Some(runtime))?;
+        let universe = self.accounts_of(&state, Some(runtime))?;
         runtime.progress().begin(0);
         let each = each_bucket(state.files.clone(), runtime, |_, file| Ok(self.verify_file(&state, &file)?))?;
         let mut report = VerifyReport {

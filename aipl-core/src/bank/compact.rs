@@ -232,7 +232,7 @@ impl DataBank {
     }
 
     fn write_all_consumers(&self) -> Result<Published> {
-        let universe = self.consumers()?;
+        let universe = self.accounts_of(&self.state(), None)?;
         let of_bucket = |bucket: usize| {
             let ids = universe.bucket(bucket);
             (0..ids.len()).map(move |local| (ConsumerIdx::new(bucket, local as u32), ids.id(local)))

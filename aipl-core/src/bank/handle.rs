@@ -16,6 +16,7 @@ use crate::bank::consumers;
 use crate::bank::error::BankError;
 use crate::bank::files::{FOLDERS, Published, make_directory, random_name, sync_directory};
 use crate::bank::lock::{ANY_COMMIT, Lease, WriterLock};
+use crate::bank::persons::Persons;
 use crate::bank::record::{BankRecord, FileRecord, Record};
 use crate::bank::rows::Shape;
 use crate::bank::segment::{ParquetFile, Segment};
@@ -105,6 +106,8 @@ struct Inside {
     universe: Option<Arc<Universe>>,
     /// The persons of a file of links.
     people: Option<(String, Arc<People>)>,
+    /// The persons of a state's accounts.
+    persons: Option<(u128, Arc<Persons>)>,
     /// Every state that somebody may still read.
     states: Vec<Weak<State>>,
 }
@@ -265,6 +268,10 @@ impl DataBank {
             let mut fresh = Inside::new(contents)?;
             fresh.segments = std::mem::take(&mut inside.segments);
             fresh.states.append(&mut inside.states);
+            // Accounts and links are known by what they are of.
+            fresh.universe = inside.universe.take();
+            fresh.people = inside.people.take();
+            fresh.persons = inside.persons.take();
             *inside = fresh;
             self.note_commits(&inside);
         }
@@ -411,17 +418,18 @@ impl DataBank {
         self.shared.model.as_ref()
     }
 
-    /// The consumers, with their lasting numbers. Audiences of all states of one bank combine.
+    /// The consumers, with their lasting numbers: accounts, or from the first links on persons, each at the number of its oldest account.
+    /// Audiences of all states of one bank combine, as long as no links come between.
     ///
     /// # Errors
     /// [`BankError::Corrupt`].
-    pub fn consumers(&self) -> Result<Arc<Universe>> {
+    pub fn consumers(&self, runtime: &Runtime<'_>) -> Result<Arc<Universe>> {
         self.check_process()?;
-        self.consumers_of(&self.state(), None)
+        self.consumers_of(&self.state(), runtime)
     }
 
-    pub(super) fn consumers_of(&self, state: &State, runtime: Option<&Runtime<'_>>) -> Result<Arc<Universe>> {
-        let total: usize = state.consumers.iter().map(|&count| count as usize).sum();
+    pub(super) fn accounts_of(&self, state: &State, runtime: Option<&Runtime<'_>>) -> Result<Arc<Universe>> {
+        let total = state.accounts() as usize;
         if let Some(universe) = locked(&self.shared.inside).universe.clone().filter(|known| known.len() == total) {
             return Ok(universe);
         }
@@ -433,7 +441,13 @@ impl DataBank {
             ));
         }
         let id_kind = state.types.id_kind("consumer");
-        let universe = Arc::new(consumers::read(&files, id_kind, &state.consumers, state.lineage(), runtime)?);
+        let universe = Arc::new(consumers::read(
+            &files,
+            id_kind,
+            &state.consumers,
+            state.account_lineage(),
+            runtime,
+        )?);
         if self.view.is_none() {
             self.remember(universe.clone());
         }
@@ -455,6 +469,19 @@ impl DataBank {
 
     pub(super) fn remember_people(&self, file: String, people: Arc<People>) {
         locked(&self.shared.inside).people = Some((file, people));
+    }
+
+    pub(super) fn known_persons(&self, key: u128) -> Option<Arc<Persons>> {
+        let inside = locked(&self.shared.inside);
+        inside
+            .persons
+            .as_ref()
+            .filter(|(known, _)| *known == key)
+            .map(|(_, persons)| persons.clone())
+    }
+
+    pub(super) fn remember_persons(&self, key: u128, persons: Arc<Persons>) {
+        locked(&self.shared.inside).persons = Some((key, persons));
     }
 
     pub(super) fn state(&self) -> Arc<State> {
@@ -592,6 +619,7 @@ impl Inside {
             segments: HashMap::new(),
             universe: None,
             people: None,
+            persons: None,
             states: Vec::new(),
         };
         inside.put(state);

@@ -233,7 +233,7 @@ impl DataBank {
             &[],
         )?;
         let state = self.state();
-        self.remember(std::sync::Arc::new(newcomers.join(&universe, state.lineage())));
+        self.remember(std::sync::Arc::new(newcomers.join(&universe, state.account_lineage())));
         Ok(IngestReport {
             batch: record,
             commit,
@@ -251,7 +251,7 @@ impl DataBank {
 
     /// The consumers that the bank knows; nobody, of the batch's type, before the first batch.
     fn consumers_for(&self, types: &Types, runtime: &Runtime<'_>) -> Result<std::sync::Arc<Universe>> {
-        let known = self.consumers_of(&self.state(), Some(runtime))?;
+        let known = self.accounts_of(&self.state(), Some(runtime))?;
         if known.is_empty() && known.id_kind() != types.id_kind("consumer") {
             return Ok(std::sync::Arc::new(Universe::of_ids(types.id_kind("consumer"), [])));
         }

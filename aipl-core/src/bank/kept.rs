@@ -78,10 +78,6 @@ impl DataBank {
     /// [`BankError::Expired`] where the day needs events that are gone.
     pub fn materialize(&self, day: Day, model: Option<&StageModel>, runtime: &Runtime<'_>) -> Result<MaterializeReport> {
         self.write("materialize", || {
-            if self.state().links.is_some() {
-                let problem = "days of persons are not kept: their numbers change with every batch of links; ask for the day itself";
-                return Err(BankError::parameter("as_of", problem));
-            }
             let none = || BankError::parameter("model", "the bank was created without a model; name one");
             let model = model.or(self.model()).ok_or_else(none)?;
             let (state, hash) = (self.state(), model_hash(model));
@@ -358,7 +354,7 @@ impl KeptStages for Kept {
     }
 
     fn universe(&self) -> std::result::Result<Arc<Universe>, ScanError> {
-        Ok(self.bank.consumers()?)
+        Ok(self.bank.consumers(&Runtime::default())?)
     }
 
     fn fingerprint(&self) -> String {

@@ -1,11 +1,11 @@
-//! Identity rows in a bank: taken in by batches like events. Events stay as accounts; persons are made of them when a question is asked, so
+//! Identity rows in a bank: taken in by batches like events. Events stay as accounts, and persons are known by their accounts' numbers, so
 //! a merge or split of persons rewrites no event, and the answer is that of a bank built anew with all links.
 
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use serde_json::{Value, json};
@@ -15,7 +15,8 @@ use crate::bank::error::BankError;
 use crate::bank::files::{CheckedFile, NewFile, Published, hex128};
 use crate::bank::handle::DataBank;
 use crate::bank::ingest::check_batch_id;
-use crate::bank::record::{BatchRecord, LinksRecord, Record};
+use crate::bank::persons::Persons;
+use crate::bank::record::{BatchRecord, KeptRecord, LinksRecord, Record};
 use crate::bank::segment::arrow_fault;
 use crate::bank::state::State;
 use crate::identity::{Guards, IdType, IdTypeOf, IdentityMap, People, Reading, Unknown};
@@ -50,7 +51,9 @@ pub struct LinkReport {
     pub persons: u64,
     /// Identifiers afterwards.
     pub ids: u64,
-    /// Kept days that no longer hold.
+    /// Accounts of the bank that are another person's than before, or nobody's any more, or somebody's again.
+    pub accounts_moved: u64,
+    /// Kept days that no longer hold, since accounts moved.
     pub dropped_days: Vec<String>,
     /// How long it took, in seconds.
     pub seconds: f64,
@@ -67,6 +70,7 @@ impl LinkReport {
             "rows_added": self.batch.rows_added,
             "persons": self.persons,
             "ids": self.ids,
+            "accounts_moved": self.accounts_moved,
             "dropped_days": self.dropped_days,
             "seconds": self.seconds,
         })
@@ -110,7 +114,7 @@ impl DataBank {
                     });
                 }
                 let map = had.as_ref().map_or(&own, |people| people.map());
-                return Ok(report(known.clone(), *commit, true, map, Vec::new(), started));
+                return Ok(report(known.clone(), *commit, true, map, started));
             }
             let map = match &had {
                 Some(people) => add_identities(people.map(), rows, reading, on_error, runtime)?,
@@ -119,13 +123,21 @@ impl DataBank {
             // The rules are found wrong before anything is written.
             let people = People::new(map.clone(), IdTypeOf::Type(links.id_type.clone()), unknown_of(&links)).map_err(SourceError::from)?;
             let file = self.write_map(&map, runtime)?;
-            let dropped: Vec<String> = state.kept.iter().map(|kept| kept.file.clone()).collect();
-            let dropped_days = state.kept.iter().map(crate::bank::record::KeptRecord::describe).collect();
             let old = state.links.as_ref().map(|links| links.file.clone());
             let links = LinksRecord {
                 file: file.record.name.clone(),
                 ..links
             };
+            let next = State {
+                links: Some(links.clone()),
+                ..(*state).clone()
+            };
+            let persons = self.persons_with(&next, &people, runtime)?;
+            let accounts_moved = Persons::moved_since(self.persons_of(&state, runtime)?.as_deref(), &persons);
+            // Kept days are sets of homes, which stand where they stood as long as no account moves.
+            let touched = if accounts_moved == 0 { &[][..] } else { &state.kept[..] };
+            let dropped: Vec<String> = touched.iter().map(|kept| kept.file.clone()).collect();
+            let dropped_days = touched.iter().map(KeptRecord::describe).collect();
             let record = Record {
                 batch: Some(batch.clone()),
                 links: Some(links),
@@ -136,7 +148,12 @@ impl DataBank {
             let name = file.record.name.clone();
             let commit = self.commit(record, &[file], &[])?;
             self.remember_people(name, Arc::new(people));
-            Ok(report(batch, commit, false, &map, dropped_days, started))
+            self.remember_persons(next.persons_key(), Arc::new(persons));
+            Ok(LinkReport {
+                accounts_moved,
+                dropped_days,
+                ..report(batch, commit, false, &map, started)
+            })
         })
     }
 
@@ -214,14 +231,15 @@ fn unknown_of(links: &LinksRecord) -> Unknown {
     if links.reject_unknown { Unknown::Reject } else { Unknown::Keep }
 }
 
-fn report(batch: BatchRecord, commit: u64, replayed: bool, map: &IdentityMap, dropped_days: Vec<String>, started: Instant) -> LinkReport {
+fn report(batch: BatchRecord, commit: u64, replayed: bool, map: &IdentityMap, started: Instant) -> LinkReport {
     LinkReport {
         batch,
         commit,
         replayed,
         persons: map.len() as u64,
         ids: map.ids() as u64,
-        dropped_days,
+        accounts_moved: 0,
+        dropped_days: Vec::new(),
         seconds: started.elapsed().as_secs_f64(),
     }
 }
@@ -253,12 +271,28 @@ fn content(map: &IdentityMap) -> Result<u128> {
 
 /// The row of each identifier, and the identifier with its type, time and source.
 fn texts(batch: &RecordBatch) -> Result<Vec<(i64, String)>> {
-    let column = |name: &str, data_type: DataType| {
+    let column = |name: &str| {
         let missing = || BankError::from(SourceError::Sink(format!("a map has no column {name:?}")));
-        cast(batch.column_by_name(name).ok_or_else(missing)?, &data_type).map_err(arrow_fault)
+        batch.column_by_name(name).ok_or_else(missing)
     };
-    let rows = column("row", DataType::Int64)?;
-    let fields = ["id_type", "id", "seen_at", "source"].map(|name| column(name, DataType::Utf8));
+    let rows = cast(column("row")?, &DataType::Int64).map_err(arrow_fault)?;
+    let text = |name: &str| -> Result<ArrayRef> {
+        let column = column(name)?;
+        if let DataType::Timestamp(unit, Some(_)) = column.data_type() {
+            // Arrow writes times of a zone only where it knows zones; in UTC they are those without one, with a Z.
+            let bare = cast(column, &DataType::Timestamp(*unit, None)).and_then(|bare| cast(&bare, &DataType::Utf8));
+            let zulu = |time: Option<&str>| time.map(|time| format!("{time}Z"));
+            let times = bare
+                .map_err(arrow_fault)?
+                .as_string::<i32>()
+                .iter()
+                .map(zulu)
+                .collect::<StringArray>();
+            return Ok(Arc::new(times));
+        }
+        cast(column, &DataType::Utf8).map_err(arrow_fault)
+    };
+    let fields = ["id_type", "id", "seen_at", "source"].map(text);
     let fields = fields.into_iter().collect::<Result<Vec<_>>>()?;
     let text = |row: usize| {
         let parts = fields.iter().map(|field| {

@@ -17,11 +17,13 @@ mod kept;
 mod links;
 mod lock;
 mod merge;
+mod persons;
 mod record;
 mod rows;
 mod saved;
 mod segment;
 mod sets;
+mod source;
 mod state;
 
 pub use care::VerifyReport;

@@ -9,6 +9,7 @@ use crate::bank::merge::is_given;
 use crate::bank::record::{AudienceRecord, Record};
 use crate::bank::sets::{self, Directory};
 use crate::base::suggest::hint;
+use crate::timeline::Runtime;
 
 type Result<T> = std::result::Result<T, BankError>;
 
@@ -28,11 +29,12 @@ impl AudienceRecord {
 }
 
 impl DataBank {
-    /// Keeps an audience under a name, as a new version of it. It must be made from this bank.
+    /// Keeps an audience under a name, as a new version of it. It must be made from this bank. Of persons all accounts are kept, so that
+    /// later links change who they are, and not which accounts they are of.
     ///
     /// # Errors
     /// [`BankError::Parameter`] for an audience of another universe, or a name that is empty or over 256 bytes; [`BankError::ReadOnly`].
-    pub fn save_audience(&self, name: &str, audience: &Audience, note: &str) -> Result<AudienceRecord> {
+    pub fn save_audience(&self, name: &str, audience: &Audience, note: &str, runtime: &Runtime<'_>) -> Result<AudienceRecord> {
         if name.is_empty() || name.len() > 256 {
             return Err(BankError::parameter("name", format!("{} bytes; 1 to 256 are accepted", name.len())));
         }
@@ -40,7 +42,7 @@ impl DataBank {
             let state = self.state();
             if audience.fingerprint() != state.lineage() {
                 let problem = if state.links.is_some() {
-                    "audiences of persons are not kept: persons change with every batch of links; save the accounts, by their identifiers"
+                    "the audience was not made from this bank since its newest links; make it again, or of the bank's consumers by its identifiers"
                 } else {
                     "the audience was not made from this bank; make it of the bank's consumers by its identifiers"
                 };
@@ -49,7 +51,12 @@ impl DataBank {
             if !audience.bits().iter().all(|idx| is_given(idx, &state.consumers)) {
                 return Err(BankError::parameter("audience", "it has consumers that this bank does not know"));
             }
-            let file = sets::write(self.path(), Directory::default(), &[audience.bits().clone()])?;
+            // Persons change, accounts do not.
+            let accounts = match self.persons_of(&state, runtime)? {
+                Some(persons) => persons.accounts(audience.bits()),
+                None => audience.bits().clone(),
+            };
+            let file = sets::write(self.path(), Directory::default(), &[accounts])?;
             let kept = AudienceRecord {
                 name: name.to_owned(),
                 version: state.versions.get(name).copied().unwrap_or(0) + 1,
@@ -68,11 +75,11 @@ impl DataBank {
         })
     }
 
-    /// An audience by name: the newest version, or the one that is named.
+    /// An audience by name: the newest version, or the one that is named. Under links it is the persons who have one of its accounts.
     ///
     /// # Errors
     /// [`BankError::Unknown`] naming the nearest; [`BankError::Corrupt`].
-    pub fn audience(&self, name: &str, version: Option<u32>) -> Result<Audience> {
+    pub fn audience(&self, name: &str, version: Option<u32>, runtime: &Runtime<'_>) -> Result<Audience> {
         self.check_process()?;
         let state = self.state();
         let own: Vec<&AudienceRecord> = state.audiences.iter().filter(|known| known.name == name).collect();
@@ -95,8 +102,11 @@ impl DataBank {
                 },
             });
         };
-        let bits = self.set_file(&state, &found.file)?.set(0, &state.consumers)?;
-        Ok(Audience::new(bits, self.consumers_of(&state, None)?, &found.made))
+        let accounts = self.set_file(&state, &found.file)?.set(0, &state.consumers)?;
+        Ok(match self.persons_of(&state, runtime)? {
+            Some(persons) => Audience::new(persons.of_accounts(&accounts), persons.universe.clone(), &found.made),
+            None => Audience::new(accounts, self.accounts_of(&state, Some(runtime))?, &found.made),
+        })
     }
 
     /// Every version of every audience, by name and version.

@@ -10,7 +10,7 @@ use crate::bank::columns::Types;
 use crate::bank::error::BankError;
 use crate::bank::record::{AudienceRecord, BankRecord, BatchRecord, FileRecord, KeptRecord, LinksRecord, Record};
 use crate::base::id::BUCKETS;
-use crate::base::{Day, IdKind};
+use crate::base::{ConsumerIdx, Day, IdKind};
 
 /// The state of a bank at a commit.
 #[derive(Debug, Clone)]
@@ -25,8 +25,10 @@ pub(crate) struct State {
     pub batches: HashMap<String, (u64, BatchRecord)>,
     /// Types of columns.
     pub types: Types,
-    /// Consumers by bucket.
+    /// Accounts by bucket.
     pub consumers: Vec<u32>,
+    /// The same after each commit that brought some.
+    pub arrivals: Vec<Arc<Vec<u32>>>,
     pub expired: Option<Day>,
     pub links: Option<LinksRecord>,
     pub kept: Vec<KeptRecord>,
@@ -55,6 +57,7 @@ impl State {
             batches: HashMap::new(),
             types: Types::default(),
             consumers: vec![0; BUCKETS],
+            arrivals: Vec::new(),
             expired: None,
             links: None,
             kept: Vec::new(),
@@ -92,7 +95,10 @@ impl State {
             if record.consumers.len() != BUCKETS {
                 return Err(damaged(format!("{} buckets of consumers", record.consumers.len())));
             }
-            self.consumers.clone_from(&record.consumers);
+            if self.consumers != record.consumers {
+                self.consumers.clone_from(&record.consumers);
+                self.arrivals.push(Arc::new(record.consumers.clone()));
+            }
         }
         if let Some(day) = &record.expired {
             self.expired = Some(day.parse().map_err(|_| damaged(format!("{day:?} is no day")))?);
@@ -133,8 +139,39 @@ impl State {
         days.reduce(|left, right| (left.0.min(right.0), left.1.max(right.1)))
     }
 
-    /// Identifies the consumers' numbering: that of one bank, through all its states.
+    /// What identifiers of a role are. Consumers are persons once links were taken in.
+    pub fn id_kind(&self, role: &str) -> IdKind {
+        if role == "consumer" && self.links.is_some() {
+            return IdKind::Int64;
+        }
+        self.types.id_kind(role)
+    }
+
+    /// How many accounts there are.
+    pub fn accounts(&self) -> u64 {
+        self.consumers.iter().map(|&count| u64::from(count)).sum()
+    }
+
+    /// When an account came, as a place among the commits that brought accounts.
+    pub fn arrival(&self, account: ConsumerIdx) -> usize {
+        self.arrivals.partition_point(|counts| counts[account.bucket()] <= account.local())
+    }
+
+    /// Identifies the consumers' numbering. Accounts have one for ever; persons one from a batch of links to the next.
     pub(super) fn lineage(&self) -> u128 {
+        match &self.links {
+            None => self.account_lineage(),
+            Some(links) => xxh3_128(format!("bank {} persons {}", self.bank.id, links.file).as_bytes()),
+        }
+    }
+
+    /// What the persons of a state are known by: the links and the accounts.
+    pub(super) fn persons_key(&self) -> u128 {
+        self.lineage() ^ u128::from(self.accounts())
+    }
+
+    /// Identifies the accounts' numbering: that of one bank, through all its states.
+    pub(super) fn account_lineage(&self) -> u128 {
         let kind = if self.types.id_kind("consumer") == IdKind::Text {
             "text"
         } else {

@@ -173,21 +173,18 @@ impl Attributes {
     /// Whether it has consumers and none of them can be one of these: accounts where these are persons, or the other way.
     pub(crate) fn is_stranger(&self, universe: &Universe) -> bool {
         let own = &self.inner.universe;
-        let mut all = (0..crate::base::id::BUCKETS).flat_map(|bucket| {
-            let ids = own.bucket(bucket);
-            (0..ids.len()).map(|local| ids.id(local))
-        });
+        let mut all = own.numbers().map(|idx| own.id(idx));
         !own.is_empty() && self.inner.persons != universe.people().is_some() && !all.any(|id| universe.find(&id).is_some())
     }
 
     /// By local number of a bucket's consumers, the place of each one's row there, if there is one.
     pub(crate) fn align(&self, bucket: usize, ids: &IdStore, kind: IdKind) -> Vec<u32> {
         let find = |id: IdValue| {
-            // Identifiers of another type hash elsewhere.
+            // Identifiers of another type hash elsewhere, and a bank's persons are where their accounts are.
             let id = id.to_type(self.inner.universe.id_kind())?;
             self.inner.universe.find(&id)
         };
-        let same = kind == self.inner.universe.id_kind();
+        let same = kind == self.inner.universe.id_kind() && ids.is_keyed();
         let own = self.inner.universe.bucket(bucket);
         (0..ids.len())
             .map(|local| match same {

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use arrow::array::{ArrayRef, Int64Array, LargeStringArray};
 use rayon::prelude::*;
 use xxhash_rust::xxh3::Xxh3;
 
@@ -10,21 +11,32 @@ use crate::base::{ConsumerIdx, IdKind, IdValue};
 use crate::identity::Seen;
 
 /// Every consumer that a scan kept, numbered by bucket and then by hash, so that numbers depend on the consumers alone.
+///
+/// A bank gives lasting numbers instead, in order of coming. Its persons have the number of one of their accounts each, so there are
+/// numbers that stand for nobody, and a person is not in the bucket of its own key.
 #[derive(Debug)]
 pub struct Universe {
     id_kind: IdKind,
     buckets: Vec<IdStore>,
+    len: usize,
     fingerprint: u128,
+    /// Where each person is, in order of identifier, if persons are not in the buckets of their keys. Made when one is first looked up.
+    places: Option<OnceLock<Vec<(i64, u32)>>>,
     /// The accounts behind the consumers, where they are persons.
     people: Option<Arc<Seen>>,
     /// Dense numbers in order of external identifier, made when first asked for.
     ordered: OnceLock<Vec<u32>>,
 }
 
+/// Stands at numbers of accounts that are not their person's; persons are numbered from 0 on.
+pub(crate) const NOBODY: i64 = -1;
+
 /// External identifiers of one bucket, by local number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdStore {
     ids: Ids,
+    /// Whether the bucket is that of each identifier's key.
+    keyed: bool,
     /// Local numbers in order of key, where numbers were given out in another order: by a bank, as consumers came. Made when a consumer
     /// is first looked up.
     by_key: Option<OnceLock<Vec<u32>>>,
@@ -51,23 +63,47 @@ impl IdStore {
                 bytes: Vec::new(),
             },
         };
-        IdStore { ids, by_key: None }
+        Self::of(ids)
+    }
+
+    fn of(ids: Ids) -> Self {
+        IdStore {
+            ids,
+            keyed: true,
+            by_key: None,
+        }
+    }
+
+    /// Persons at the numbers of accounts, or [`NOBODY`].
+    fn of_persons(persons: Vec<i64>) -> Self {
+        IdStore {
+            ids: Ids::Int(persons),
+            keyed: false,
+            by_key: Some(OnceLock::new()),
+        }
+    }
+
+    /// Whether the bucket is that of each identifier's key, so that an identifier is looked for in one bucket alone.
+    pub(crate) fn is_keyed(&self) -> bool {
+        self.keyed
+    }
+
+    /// Whether a local number stands for a consumer.
+    fn contains(&self, local: usize) -> bool {
+        match &self.ids {
+            Ids::Int(values) if !self.keyed => values.get(local).is_some_and(|&value| value != NOBODY),
+            _ => local < self.len(),
+        }
     }
 
     /// Integers in order of key.
     pub(crate) fn of_ints(values: Vec<i64>) -> Self {
-        IdStore {
-            ids: Ids::Int(values),
-            by_key: None,
-        }
+        Self::of(Ids::Int(values))
     }
 
     /// Texts in order of key, joined, with the end of each.
     pub(crate) fn of_texts(ends: Vec<u32>, bytes: Vec<u8>) -> Self {
-        IdStore {
-            ids: Ids::Text { ends, bytes },
-            by_key: None,
-        }
+        Self::of(Ids::Text { ends, bytes })
     }
 
     /// Appends an identifier of the store's kind; others are passed over.
@@ -90,6 +126,17 @@ impl IdStore {
         if let Ids::Text { ends, bytes } = &mut self.ids {
             bytes.extend_from_slice(text.as_bytes());
             ends.push(bytes.len() as u32);
+        }
+    }
+
+    /// The identifiers as a column, by local number.
+    pub(crate) fn to_array(&self) -> ArrayRef {
+        match &self.ids {
+            Ids::Int(values) => Arc::new(Int64Array::from(values.clone())),
+            Ids::Text { .. } => {
+                let texts = (0..self.len()).map(|local| std::str::from_utf8(self.text(local)).unwrap_or_default());
+                Arc::new(LargeStringArray::from_iter_values(texts))
+            }
         }
     }
 
@@ -135,7 +182,7 @@ impl IdStore {
         ids + self.by_key.as_ref().and_then(OnceLock::get).map_or(0, |order| order.len() * 4)
     }
 
-    /// How many.
+    /// How many local numbers there are.
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.ids {
@@ -210,13 +257,7 @@ impl Universe {
         let mut hasher = Xxh3::new();
         hasher.update(&[u8::from(id_kind == IdKind::Text)]);
         hashes.iter().for_each(|hash| hasher.update(&hash.to_le_bytes()));
-        Universe {
-            id_kind,
-            buckets,
-            fingerprint: hasher.digest128(),
-            people: None,
-            ordered: OnceLock::new(),
-        }
+        Self::lasting(id_kind, buckets, hasher.digest128())
     }
 
     /// Identifiers in order of their numbers, and the fingerprint of their numbering, as [`Universe::lineage`] gave it.
@@ -236,15 +277,50 @@ impl Universe {
         self.buckets.iter().any(|store| store.by_key.is_some()).then_some(self.fingerprint)
     }
 
+    /// Whether every consumer is in the bucket of its key. The persons of a bank are not, but in that of one of their accounts.
+    #[must_use]
+    pub fn is_keyed(&self) -> bool {
+        self.places.is_none()
+    }
+
     /// The consumers of a bank, as far as it goes: numbers are lasting, so that audiences of any two of its states belong together.
     pub(crate) fn lasting(id_kind: IdKind, buckets: Vec<IdStore>, lineage: u128) -> Self {
         Universe {
             id_kind,
+            len: buckets.iter().map(IdStore::len).sum(),
             buckets,
             fingerprint: lineage,
+            places: None,
             people: None,
             ordered: OnceLock::new(),
         }
+    }
+
+    /// Persons at the numbers of accounts, by bucket and local number; [`NOBODY`] at the others.
+    pub(crate) fn of_homes(buckets: Vec<Vec<i64>>, lineage: u128) -> Self {
+        let persons = |bucket: &Vec<i64>| bucket.iter().filter(|person| **person != NOBODY).count();
+        let len = buckets.iter().map(persons).sum();
+        let buckets = buckets.into_iter().map(IdStore::of_persons).collect();
+        Universe {
+            len,
+            places: Some(OnceLock::new()),
+            ..Self::lasting(IdKind::Int64, buckets, lineage)
+        }
+    }
+
+    /// Persons with their numbers, and the fingerprint of their numbering, as [`Universe::lineage`] gave it. Of two persons at one number
+    /// the last stays.
+    #[must_use]
+    pub fn of_numbered_persons(persons: impl IntoIterator<Item = (ConsumerIdx, i64)>, lineage: u128) -> Self {
+        let mut buckets = vec![Vec::new(); BUCKETS];
+        for (idx, person) in persons {
+            let (bucket, local): (&mut Vec<i64>, _) = (&mut buckets[idx.bucket()], idx.local() as usize);
+            if bucket.len() <= local {
+                bucket.resize(local + 1, NOBODY);
+            }
+            bucket[local] = person;
+        }
+        Self::of_homes(buckets, lineage)
     }
 
     /// The same consumers as persons, with the accounts behind them.
@@ -291,7 +367,15 @@ impl Universe {
     /// The number of consumers.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.buckets.iter().map(IdStore::len).sum()
+        self.len
+    }
+
+    /// The dense numbers of all consumers, ascending.
+    pub fn numbers(&self) -> impl Iterator<Item = ConsumerIdx> + '_ {
+        self.buckets.iter().enumerate().flat_map(|(bucket, store)| {
+            let own = (0..store.len()).filter(|local| store.contains(*local));
+            own.map(move |local| ConsumerIdx::new(bucket, local as u32))
+        })
     }
 
     /// Whether there are none.
@@ -309,21 +393,35 @@ impl Universe {
     /// Bytes held.
     #[must_use]
     pub fn nbytes(&self) -> usize {
-        self.buckets.iter().map(IdStore::nbytes).sum::<usize>() + self.ordered.get().map_or(0, |ordered| ordered.len() * 4)
+        let places = self.places.as_ref().and_then(OnceLock::get);
+        let stores = self.buckets.iter().map(IdStore::nbytes).sum::<usize>();
+        stores + self.ordered.get().map_or(0, |ordered| ordered.len() * 4) + places.map_or(0, |places| places.len() * 16)
     }
 
     /// The dense number of a consumer; an identifier that converts without loss is converted.
     #[must_use]
     pub fn find(&self, id: &IdValue) -> Option<ConsumerIdx> {
         let id = id.to_type(self.id_kind)?;
+        if let (Some(places), IdValue::Int(person)) = (&self.places, &id) {
+            let places = places.get_or_init(|| self.find_places());
+            let place = places.binary_search_by_key(person, |(person, _)| *person).ok()?;
+            return Some(ConsumerIdx(places[place].1));
+        }
         let bucket = bucket_of(id.key());
         self.buckets[bucket].find(&id).map(|local| ConsumerIdx::new(bucket, local as u32))
+    }
+
+    /// The number of each person, in order of person.
+    fn find_places(&self) -> Vec<(i64, u32)> {
+        let mut places: Vec<(i64, u32)> = self.numbers().map(|idx| (self.int(idx), idx.0)).collect();
+        places.sort_unstable();
+        places
     }
 
     /// Whether a dense number stands for a consumer here.
     #[must_use]
     pub fn contains(&self, idx: ConsumerIdx) -> bool {
-        (idx.local() as usize) < self.buckets[idx.bucket()].len()
+        self.buckets[idx.bucket()].contains(idx.local() as usize)
     }
 
     /// The integer identifier of a consumer (0 in a universe of texts).
@@ -354,10 +452,7 @@ impl Universe {
     /// All dense numbers in order of external identifier (integers by value, texts by bytes). Sorts on the current thread pool.
     pub(crate) fn ordered(&self) -> &[u32] {
         self.ordered.get_or_init(|| {
-            let buckets = self.buckets.iter().enumerate();
-            let all: Vec<u32> = buckets
-                .flat_map(|(bucket, store)| (0..store.len()).map(move |local| ConsumerIdx::new(bucket, local as u32).0))
-                .collect();
+            let all: Vec<u32> = self.numbers().map(|idx| idx.0).collect();
             self.sorted(&[all], |idx| ConsumerIdx(*idx))
         })
     }

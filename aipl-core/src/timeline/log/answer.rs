@@ -9,7 +9,7 @@ use crate::event::{EventSchema, Tally};
 use crate::source::{OnError, StateTable};
 use crate::timeline::log::load::wanted_columns;
 use crate::timeline::log::{EventLog, LogBucket};
-use crate::timeline::ordered::{Asked, Draft, Ordered, Owners, Run, is_elsewhere, needed_columns, needed_roles, visit};
+use crate::timeline::ordered::{Asked, Draft, Ordered, Owners, Run, needed_columns, needed_roles, visit};
 use crate::timeline::runtime::Runtime;
 use crate::timeline::scan::ScanError;
 use crate::timeline::timelines::{Question, Timelines, Visit, Visited};
@@ -69,11 +69,13 @@ impl Ordered for EventLog {
 
     fn drafts(&self, number: usize, asked: &Asked<'_>, tally: &mut Tally) -> Result<Vec<(usize, Draft)>, ScanError> {
         let bucket = &self.inner.buckets[number];
-        if is_elsewhere(asked, number) {
+        if asked.wanted(number..number + 1).is_empty() {
             tally.rows_read += bucket.rows() as u64;
             return Ok(Vec::new());
         }
         let run = Run {
+            bucket: number,
+            moved: &[],
             owners: Owners::Starts(&bucket.starts),
             days: &bucket.days,
             instants: &bucket.instants,

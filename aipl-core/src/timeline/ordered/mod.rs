@@ -2,7 +2,12 @@
 //!
 //! A home hands out the rows of a bucket as one or several runs, each in order of consumer, scope and time. Rows are chosen by behavior
 //! and day, judged as those of a scan are, and moved to their consumer's stretch; only where several runs meet are stretches sorted.
+//! Where consumers are persons of several accounts, the rows of each account stand in its own bucket: those that matter are taken to the
+//! bucket of their person.
 
+mod draft;
+
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -13,20 +18,22 @@ use arrow::datatypes::{DataType, Field, Schema};
 use crate::base::ConsumerIdx;
 use crate::base::id::BUCKETS;
 use crate::event::schema::MEASURE_FIELDS;
-use crate::event::{BehaviorCode, Tally};
+use crate::event::{BehaviorCode, Reason, Tally};
 use crate::model::data::ScopeKind;
 use crate::source::{EventBatch, OnError, SourceError};
-use crate::timeline::bucket::{BucketTimelines, StateSpan, States, starts};
 use crate::timeline::judge::{Judge, Judged, Plan};
-use crate::timeline::labels::settle_payloads;
 use crate::timeline::numbers::NOT_WANTED;
+use crate::timeline::ordered::draft::{guests_by_bucket, merge_by_bucket, pick};
 use crate::timeline::read::each_bucket;
-use crate::timeline::rows::{PayloadLayout, Toggle, class_of, day_of, pack, scope_of};
+use crate::timeline::rows::{Toggle, pack};
 use crate::timeline::runtime::Runtime;
 use crate::timeline::scan::{ScanError, refuse_rejected};
 use crate::timeline::spans::{OwnedSpan, table_spans};
 use crate::timeline::timelines::{Bucket, Question, Timelines, Visit, Visited};
 use crate::timeline::universe::Universe;
+
+pub(crate) use crate::timeline::ordered::draft::Draft;
+use crate::timeline::ordered::draft::Settled;
 
 /// Codes that there can be.
 const BEHAVIORS: usize = 1 << BehaviorCode::BITS;
@@ -43,6 +50,19 @@ pub(crate) trait Ordered: Timelines {
     fn unit_buckets(&self) -> usize;
     /// The rows of a unit's buckets that matter, one draft a run: the bucket's place in the unit, and what was found there.
     fn drafts(&self, unit: usize, asked: &Asked<'_>, tally: &mut Tally) -> Result<Vec<(usize, Draft)>, ScanError>;
+    /// Every number that a consumer's rows stand under.
+    fn accounts(&self, consumer: ConsumerIdx) -> Vec<ConsumerIdx> {
+        vec![consumer]
+    }
+}
+
+/// Where the rows of an account count that is not at its person's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Elsewhere {
+    /// At its person's number.
+    At(ConsumerIdx),
+    /// Nowhere: it is nobody's, and its rows are rejected.
+    Nowhere(Reason),
 }
 
 /// Whose the rows of a run are.
@@ -56,7 +76,10 @@ pub(crate) enum Owners<'a> {
 
 /// Rows of one bucket in order of consumer, scope and time.
 pub(crate) struct Run<'a> {
+    pub bucket: usize,
     pub owners: Owners<'a>,
+    /// Those of the bucket's accounts that count elsewhere, in order of local number. They come with locals.
+    pub moved: &'a [(u32, Elsewhere)],
     pub days: &'a [i32],
     /// UTC µs; empty where [`Asked::needs_instants`] says so.
     pub instants: &'a [i64],
@@ -72,26 +95,12 @@ pub(crate) struct Asked<'a> {
     pub columns: &'a [String],
     /// The earliest day on which an event can matter, by behavior code; never of codes that are none.
     pub first_days: [i32; BEHAVIORS],
-    /// The one consumer wanted, if one is; nobody if the home does not know him.
-    pub only: Option<Option<ConsumerIdx>>,
+    /// The numbers of the one consumer wanted, if one is; none if the home does not know him.
+    only: Option<Vec<ConsumerIdx>>,
     plan: &'a Plan<'a>,
     place: Arc<str>,
     /// Judges at rest: each remembers what it has met, and buckets have most of that in common.
     judges: Mutex<Vec<Judge<'a>>>,
-}
-
-/// The rows of a run that matter, scopes and classes not yet settled.
-#[derive(Debug, Default)]
-pub(crate) struct Draft {
-    /// Where each consumer's rows begin, if the run came with starts.
-    starts: Vec<u32>,
-    /// Each row's consumer, if it did not.
-    owners: Vec<u32>,
-    words: Vec<u64>,
-    payloads: Vec<u64>,
-    toggles: Vec<(u32, Toggle)>,
-    /// Whether another run's rows were put between.
-    mixed: bool,
 }
 
 /// Answers a question from a home's runs.
@@ -116,7 +125,9 @@ pub(crate) fn visit(
         question,
         columns,
         first_days,
-        only: question.consumer.map(|consumer| universe.find(consumer)),
+        only: question
+            .consumer
+            .map(|consumer| universe.find(consumer).map_or(Vec::new(), |idx| home.accounts(idx))),
         plan: &plan,
         place: "log".into(),
         judges: Mutex::new(Vec::new()),
@@ -124,19 +135,24 @@ pub(crate) fn visit(
     let (width, progress) = (home.unit_buckets(), runtime.progress());
     let units = each_bucket((0..BUCKETS / width).collect(), runtime, |_, unit| {
         let mut tally = Tally::default();
-        let drafts = home.drafts(unit, &asked, &mut tally)?;
+        let mut drafts = home.drafts(unit, &asked, &mut tally)?;
         progress.advance(tally.rows_read + tally.rows_skipped);
-        Ok((
-            merge_by_bucket(drafts, &universe, unit * width..(unit + 1) * width, plan.layout),
-            tally,
-        ))
+        let leaving: Vec<Draft> = drafts
+            .iter_mut()
+            .filter_map(|(_, draft)| draft.leaving.take())
+            .map(|draft| *draft)
+            .collect();
+        let buckets = unit * width..(unit + 1) * width;
+        Ok((merge_by_bucket(drafts, &universe, buckets, plan.layout), leaving, tally))
     })?;
     let mut tally = Tally::default();
-    let mut parts = Vec::with_capacity(BUCKETS);
-    for (drafts, counted) in units {
+    let (mut parts, mut leaving) = (Vec::with_capacity(BUCKETS), Vec::new());
+    for (drafts, left, counted) in units {
         tally.merge(counted);
         parts.extend(drafts);
+        leaving.extend(left);
     }
+    let parts = parts.into_iter().zip(guests_by_bucket(leaving, plan.layout)).collect();
     tally.rows_total = home.rows();
     // Fields that only some questions look at are judged now.
     refuse_rejected(home.on_error(), &tally)?;
@@ -155,8 +171,9 @@ pub(crate) fn visit(
         // Copies of one event are only told apart where rows are sorted with what stands beside them.
         sorted: question.program.scope == ScopeKind::Brand && !plan.layout.events,
     };
-    each_bucket(parts, runtime, |number, draft| {
+    each_bucket(parts, runtime, |number, (draft, guests): (Draft, Draft)| {
         let ids = universe.bucket(number);
+        let draft = draft.joined(guests, ids.len(), plan.layout);
         let owned = |(id, span): &OwnedSpan| ids.find(id).map(|local| (local as u32, *span));
         let timelines = settled.timelines(draft, spans[number].iter().filter_map(owned).collect());
         visit(Bucket {
@@ -185,30 +202,48 @@ impl Asked<'_> {
         self.question.program.toggles.iter().any(Option::is_some)
     }
 
+    /// Those of a unit's buckets that have rows of who is wanted.
+    pub fn wanted(&self, unit: Range<usize>) -> Range<usize> {
+        buckets_of(self.only.as_deref(), unit)
+    }
+
     /// The rows of a run that matter.
     pub fn draft(&self, run: &Run<'_>, tally: &mut Tally) -> Result<Draft, ScanError> {
-        let chosen = self.chosen(run);
+        let mut chosen = self.chosen(run);
+        self.turn_away(&mut chosen, run, tally);
         tally.rows_read += run.days.len() as u64;
         let judge = self.judges.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut judge = judge.unwrap_or_else(|| Judge::new(self.plan));
         let judged = self.judge(&mut judge, run, &chosen, tally)?;
         self.judges.lock().unwrap_or_else(PoisonError::into_inner).push(judge);
-        let draft = self.collect(run, &chosen, judged);
-        tally.rows_kept += (draft.words.len() + draft.toggles.len()) as u64;
+        let mut draft = self.collect(run, &chosen, judged);
+        tally.rows_kept += draft.rows();
+        draft.part(run.moved, self.plan.layout);
         Ok(draft)
     }
 
     /// Rows that can matter by consumer, behavior and day.
     fn chosen(&self, run: &Run<'_>) -> Vec<u32> {
-        let last = self.question.last.number();
-        let range = match (self.only.flatten().map(|idx| idx.local()), run.owners) {
-            (None, _) => 0..run.days.len() as u32,
-            (Some(local), Owners::Starts(starts)) => starts[local as usize]..starts[local as usize + 1],
-            (Some(local), Owners::Locals(locals)) => {
-                let bound = |beyond: bool| locals.partition_point(|&owner| owner < local || (beyond && owner == local)) as u32;
-                bound(false)..bound(true)
-            }
+        let mut chosen = Vec::new();
+        let Some(only) = &self.only else {
+            return self.chosen_of(run, 0..run.days.len() as u32);
         };
+        for local in only.iter().filter(|idx| idx.bucket() == run.bucket).map(|idx| idx.local()) {
+            let rows = match run.owners {
+                Owners::Starts(starts) => starts[local as usize]..starts[local as usize + 1],
+                Owners::Locals(locals) => {
+                    let bound = |beyond: bool| locals.partition_point(|&owner| owner < local || (beyond && owner == local)) as u32;
+                    bound(false)..bound(true)
+                }
+            };
+            chosen.extend(self.chosen_of(run, rows));
+        }
+        chosen
+    }
+
+    /// Those of a range of rows.
+    fn chosen_of(&self, run: &Run<'_>, range: Range<u32>) -> Vec<u32> {
+        let last = self.question.last.number();
         let may = |day: i32, code: BehaviorCode| (day <= last) & (day >= self.first_days[usize::from(code)]);
         let within = range.start as usize..range.end as usize;
         let (days, codes) = (&run.days[within.clone()], &run.codes[within]);
@@ -229,6 +264,23 @@ impl Asked<'_> {
         }
         chosen.truncate(count);
         chosen
+    }
+
+    /// Rejects the rows of accounts that are nobody's.
+    fn turn_away(&self, chosen: &mut Vec<u32>, run: &Run<'_>, tally: &mut Tally) {
+        let Owners::Locals(locals) = run.owners else { return };
+        if run.moved.iter().all(|(_, to)| matches!(to, Elsewhere::At(_))) {
+            return;
+        }
+        let consumer = self.plan.schema.column("consumer").unwrap_or("consumer");
+        let mut destination = destinations(run.moved);
+        chosen.retain(|&row| match destination(locals[row as usize]) {
+            Some(Elsewhere::Nowhere(reason)) => {
+                tally.reject(&self.place, u64::from(row), reason, consumer, String::new);
+                false
+            }
+            _ => true,
+        });
     }
 
     fn judge(&self, judge: &mut Judge<'_>, run: &Run<'_>, chosen: &[u32], tally: &mut Tally) -> Result<Judged, ScanError> {
@@ -327,6 +379,15 @@ impl Asked<'_> {
     }
 }
 
+/// Where each of several owners' rows count, if elsewhere; owners are asked for in order.
+fn destinations(moved: &[(u32, Elsewhere)]) -> impl FnMut(u32) -> Option<Elsewhere> {
+    let mut rest = moved.iter().peekable();
+    move |owner| {
+        while rest.next_if(|(local, _)| *local < owner).is_some() {}
+        rest.peek().filter(|(local, _)| *local == owner).map(|(_, to)| *to)
+    }
+}
+
 /// So many behaviors are looked for by value.
 const FEW: usize = 4;
 
@@ -361,98 +422,14 @@ fn each_of_few(codes: &[BehaviorCode], few: [BehaviorCode; FEW], mut visit: impl
     }
 }
 
-/// The payloads of some of so many rows.
-fn pick(payloads: Vec<u64>, width: usize, kept: &[u32], rows: usize) -> Vec<u64> {
-    if kept.len() == rows || width == 0 {
-        return payloads;
-    }
-    let row = |&at: &u32| &payloads[at as usize * width..(at as usize + 1) * width];
-    let mut picked = Vec::with_capacity(kept.len() * width);
-    kept.iter().for_each(|at| picked.extend_from_slice(row(at)));
-    picked
-}
-
-/// One draft a bucket, with starts.
-fn merge_by_bucket(drafts: Vec<(usize, Draft)>, universe: &Universe, buckets: std::ops::Range<usize>, layout: PayloadLayout) -> Vec<Draft> {
-    let mut runs: Vec<Vec<Draft>> = buckets.clone().map(|_| Vec::new()).collect();
-    drafts.into_iter().for_each(|(place, draft)| runs[place].push(draft));
-    runs.into_iter()
-        .zip(buckets)
-        .map(|(runs, bucket)| merge(runs, universe.bucket(bucket).len(), layout.width()))
-        .collect()
-}
-
-/// Joins the runs of a bucket: every consumer's rows of all runs stand together, the runs one after the other.
-fn merge(mut runs: Vec<Draft>, consumers: usize, width: usize) -> Draft {
-    if let [only] = &mut runs[..] {
-        if only.starts.is_empty() {
-            only.starts = starts(only.owners.iter().copied(), consumers);
-            only.owners = Vec::new();
-        }
-        return std::mem::take(only);
-    }
-    let rows = runs.iter().map(|run| run.words.len()).sum();
-    let starts = starts(runs.iter().flat_map(|run| run.owners.iter().copied()), consumers);
-    let mut next = starts.clone();
-    let (mut words, mut payloads) = (vec![0; rows], vec![0; rows * width]);
-    for run in &runs {
-        for (row, (&owner, &word)) in run.owners.iter().zip(&run.words).enumerate() {
-            let at = next[owner as usize] as usize;
-            next[owner as usize] += 1;
-            words[at] = word;
-            payloads[at * width..(at + 1) * width].copy_from_slice(&run.payloads[row * width..(row + 1) * width]);
-        }
-    }
-    Draft {
-        starts,
-        owners: Vec::new(),
-        words,
-        payloads,
-        toggles: runs.into_iter().flat_map(|run| run.toggles).collect(),
-        mixed: true,
-    }
-}
-
-/// The final places of scopes and classes.
-struct Settled<'a> {
-    layout: PayloadLayout,
-    scope_places: &'a [u32],
-    class_places: &'a [u16],
-    label_places: &'a [Vec<u32>],
-    /// Whether the rows of one run stand in order of scope and day already.
-    sorted: bool,
-}
-
-impl Settled<'_> {
-    fn timelines(&self, draft: Draft, mut spans: Vec<(u32, StateSpan)>) -> BucketTimelines {
-        let Draft {
-            starts,
-            mut words,
-            mut payloads,
-            mut toggles,
-            mixed,
-            ..
-        } = draft;
-        for word in &mut words {
-            let scope = self.scope_places[scope_of(*word) as usize];
-            *word = pack(scope, day_of(*word), self.class_places[class_of(*word)]);
-        }
-        settle_payloads(&mut payloads, self.layout, self.label_places);
-        toggles
-            .iter_mut()
-            .for_each(|(_, toggle)| toggle.scope = self.scope_places[toggle.scope as usize]);
-        spans
-            .iter_mut()
-            .for_each(|(_, span)| span.scope = self.scope_places[span.scope as usize]);
-        BucketTimelines::of_ordered(
-            starts,
-            words,
-            payloads,
-            self.layout,
-            States { toggles, spans },
-            self.sorted && !mixed,
-        )
-    }
+/// Of a unit's buckets, those from the first to the last that has one of these numbers; all if all are wanted.
+pub(crate) fn buckets_of(only: Option<&[ConsumerIdx]>, unit: Range<usize>) -> Range<usize> {
+    let Some(only) = only else { return unit };
+    let own = only.iter().map(|idx| idx.bucket()).filter(|bucket| unit.contains(bucket));
+    own.fold(unit.start..unit.start, |all, bucket| {
+        let first = if all.is_empty() { bucket } else { all.start.min(bucket) };
+        first..all.end.max(bucket + 1)
+    })
 }
 
 /// The columns of the schema that a program looks at, each once.
@@ -474,11 +451,6 @@ pub(crate) fn needed_roles<'a>(home: &dyn Timelines, question: &Question<'a>) ->
     roles
 }
 
-/// Whether a consumer is asked for whom this bucket does not hold.
-pub(crate) fn is_elsewhere(asked: &Asked<'_>, bucket: usize) -> bool {
-    asked.only.is_some_and(|only| only.is_none_or(|idx| idx.bucket() != bucket))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -498,24 +470,5 @@ mod tests {
         assert_eq!(few_codes(&[never, 5, never, 0], 9), Some([1, 3, 1, 1]));
         assert_eq!(few_codes(&[0; 4], 9), Some([0, 1, 2, 3]));
         assert_eq!((few_codes(&[0; 5], 9), few_codes(&[never; 5], 9)), (None, None));
-    }
-
-    #[test]
-    fn runs_of_a_bucket_are_joined_by_consumer() {
-        let run = |owners: &[u32], words: &[u64]| Draft {
-            owners: owners.to_vec(),
-            words: words.to_vec(),
-            payloads: words.iter().map(|word| word * 10).collect(),
-            ..Draft::default()
-        };
-        let joined = merge(vec![run(&[0, 2], &[5, 1]), run(&[0, 0, 1], &[2, 3, 4])], 4, 1);
-        assert_eq!(
-            (joined.starts.as_slice(), joined.words.as_slice()),
-            (&[0, 3, 4, 5, 5][..], &[5, 2, 3, 4, 1][..])
-        );
-        assert_eq!((joined.payloads.as_slice(), joined.mixed), (&[50, 20, 30, 40, 10][..], true));
-        let alone = merge(vec![run(&[1, 1], &[7, 8])], 2, 1);
-        assert_eq!((alone.starts.as_slice(), alone.mixed), (&[0, 0, 2][..], false));
-        assert_eq!(merge(Vec::new(), 2, 0).starts, [0, 0, 0]);
     }
 }
