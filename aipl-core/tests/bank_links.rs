@@ -26,7 +26,7 @@ use aipl_core::identity::{Guards, IdType, People, Reading, Unknown};
 use aipl_core::model::StageModel;
 use aipl_core::source::memory::StreamSource;
 use aipl_core::source::{Events, OnError};
-use aipl_core::timeline::{EventLog, Runtime, Timelines};
+use aipl_core::timeline::{EventLog, Runtime, ScopeValue, Timelines};
 use arrow::array::{RecordBatch, StringArray};
 use logs::{batch, schema};
 use proptest::prelude::*;
@@ -36,7 +36,7 @@ use twin::Event;
 
 const ZONE: &str = "Asia/Shanghai";
 
-/// A row of links: a phone and an account.
+/// A row of links: a card and an account.
 type Link = (Option<u8>, Option<u8>);
 
 #[derive(Debug, Clone)]
@@ -73,7 +73,7 @@ fn events(rows: &[Event]) -> Events {
 fn links(rows: &[Link]) -> StreamSource {
     let column = |value: &dyn Fn(&Link) -> Option<String>| Arc::new(rows.iter().map(value).collect::<StringArray>()) as _;
     let batch = RecordBatch::try_from_iter([
-        ("phone", column(&|row| row.0.map(|number| format!("p{number}")))),
+        ("card", column(&|row| row.0.map(|number| format!("p{number}")))),
         ("account", column(&|row| row.1.map(|number| format!("u{number}")))),
     ]);
     let batch = batch.expect("a batch");
@@ -303,9 +303,9 @@ proptest! {
         on in FIRST_DAY..LAST_DAY,
     ) {
         let rows = rows.into_iter().map(|row| Event { event_id: None, ..row }).collect();
-        let phone = IdType { single, ..IdType::named("phone") };
+        let card = IdType { single, ..IdType::named("card") };
         let rules = LinkRules {
-            types: vec![phone, IdType::named("account")],
+            types: vec![card, IdType::named("account")],
             guards: Guards { max_people_per_id: people, max_component: None },
             id_type: "account".to_owned(),
             unknown: if reject { Unknown::Reject } else { Unknown::Keep },
@@ -321,7 +321,7 @@ proptest! {
     fn persons_keep_their_numbers_until_links_come(rows in random::lively_events(), first in prop::collection::vec(link(), 1..5), on in FIRST_DAY..LAST_DAY) {
         let model = StageModel::preset("databank").expect("a preset");
         let rules = LinkRules {
-            types: vec![IdType::named("phone"), IdType::named("account")],
+            types: vec![IdType::named("card"), IdType::named("account")],
             guards: Guards::default(),
             id_type: "account".to_owned(),
             unknown: Unknown::Keep,
@@ -350,5 +350,133 @@ proptest! {
         prop_assert!(of_parameter, "{refused}");
         let earlier = machine.bank.as_of_commit(machine.bank.commit_seq() - 1).expect("is there");
         prop_assert_eq!(members(&everybody(&earlier)), members(&after));
+    }
+}
+
+/// A machine of a few purchases, one an account, and of rules by card alone.
+fn small(guards: Guards) -> Machine {
+    let rules = LinkRules {
+        types: vec![IdType::named("card"), IdType::named("account")],
+        guards,
+        id_type: "account".to_owned(),
+        unknown: Unknown::Keep,
+    };
+    Machine::new(Vec::new(), &StageModel::preset("databank").expect("a preset"), FIRST_DAY + 3, rules)
+}
+
+fn purchase(account: u8) -> Event {
+    event(account, "purchase", 0)
+}
+
+fn event(account: u8, behavior: &str, second: i32) -> Event {
+    Event {
+        consumer: format!("u{account}"),
+        brand: "b".to_owned(),
+        behavior: behavior.to_owned(),
+        day: FIRST_DAY,
+        second,
+        category: None,
+        store: None,
+        touchpoint: None,
+        channel: None,
+        rating: None,
+        amount: None,
+        order: None,
+        event_id: None,
+    }
+}
+
+impl Machine {
+    fn ingest(&mut self, rows: Vec<Event>) {
+        self.waiting = rows;
+        self.take(&Step::Ingest(self.waiting.len()));
+    }
+}
+
+#[test]
+fn a_person_stays_at_its_oldest_account() {
+    let mut probe = small(Guards::default());
+    probe.ingest((1..=5).map(purchase).collect());
+    let consumers = probe.bank.consumers(&Runtime::default()).expect("reads");
+    let number = |account: &u8| consumers.find(&IdValue::from(format!("u{account}").as_str()));
+    let last = (1..=5u8).max_by_key(number).expect("five accounts");
+    let mut machine = small(Guards::default());
+    machine.ingest(vec![purchase(last)]);
+    machine.link(&(1..=5).map(|account| (Some(1), Some(account))).collect::<Vec<_>>());
+    let home = |machine: &Machine| {
+        let consumers = machine.bank.consumers(&Runtime::default()).expect("reads");
+        consumers.numbers().collect::<Vec<_>>()
+    };
+    let before = home(&machine);
+    machine.ingest((1..=5).filter(|account| *account != last).map(purchase).collect());
+    assert_eq!((home(&machine), before.len()), (before, 1));
+    machine.check().expect("as a log");
+}
+
+#[test]
+fn an_audience_outlives_the_parting_of_its_people() {
+    let mut machine = small(Guards {
+        max_people_per_id: Some(2),
+        max_component: None,
+    });
+    machine.ingest((1..=3).map(purchase).collect());
+    machine.link(&[(Some(1), Some(1)), (Some(1), Some(2))]);
+    let snap = snapshot(
+        &machine.bank,
+        &machine.model,
+        day(machine.on),
+        &SnapshotParams::default(),
+        &Runtime::default(),
+    )
+    .expect("answers");
+    let buyers = snap.audience(&ScopeValue::of("b"), "P").expect("an audience");
+    assert_eq!(buyers.len(), 2);
+    machine
+        .bank
+        .save_audience("buyers", &buyers, "", &Runtime::default())
+        .expect("saves");
+    machine.link(&[(Some(1), Some(4))]);
+    let kept = machine.bank.audience("buyers", None, &Runtime::default()).expect("is there");
+    assert_eq!(kept.len(), 3, "the card links nobody any more, and each account is a person again");
+}
+
+#[test]
+fn states_switch_in_the_order_of_all_accounts() {
+    let toml = r#"
+id = "members"
+version = 1
+[[stage]]
+code = "B"
+name = "buyer"
+any = [{ behaviors = ["purchase"], days = 10 }]
+[[stage]]
+code = "M"
+name = "member"
+any = [{ state = "member" }]
+"#;
+    let model = StageModel::from_toml(toml).expect("a model");
+    for accounts in (1..=4u8)
+        .flat_map(|joins| (1..=4u8).map(move |leaves| [joins, leaves]))
+        .filter(|[joins, leaves]| joins != leaves)
+    {
+        for leaves_first in [true, false] {
+            let mut machine = small(Guards::default());
+            machine.model = model.clone();
+            let [joins, leaves] = accounts;
+            let (join, leave) = if leaves_first { (36_000, 32_400) } else { (32_400, 36_000) };
+            machine.ingest(vec![event(joins, "member_join", join), event(leaves, "member_leave", leave)]);
+            machine.link(&[(Some(1), Some(joins)), (Some(1), Some(leaves))]);
+            machine.check().expect("as a log");
+            let snap = snapshot(
+                &machine.bank,
+                &model,
+                day(machine.on),
+                &SnapshotParams::default(),
+                &Runtime::default(),
+            )
+            .expect("answers");
+            let count = snap.count(&ScopeValue::of("b"), "M").unwrap_or(0);
+            assert_eq!(count, i64::from(leaves_first), "{joins} joins, {leaves} leaves");
+        }
     }
 }
