@@ -4,15 +4,11 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a test says what it expects")]
 
 #[path = "twin/logs.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
 mod logs;
 #[path = "twin/random.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
 mod random;
 #[path = "twin/tables.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
 mod tables;
-#[allow(dead_code, reason = "other tests use the rest")]
 mod twin;
 
 use std::collections::BTreeSet;
@@ -219,6 +215,7 @@ impl Machine {
     fn check(&self) -> Result<(), TestCaseError> {
         let (log, runtime) = (self.log(), Runtime::with_threads(2).expect("threads"));
         prop_assert_eq!(self.said(&self.bank), self.said(&log));
+        prop_assert_eq!(self.labels(), self.expected_labels());
         let consumers = self.bank.consumers(&runtime).expect("reads");
         let known: BTreeSet<String> = consumers.numbers().map(|idx| consumers.id(idx).to_string()).collect();
         let owners: BTreeSet<String> = self.accounts().iter().filter_map(|account| self.owner(account)).collect();
@@ -240,6 +237,33 @@ impl Machine {
         }
         self.bank.verify(&runtime).expect("whole");
         Ok(())
+    }
+
+    /// Consumer, scope and stage, as the bank has them.
+    fn labels(&self) -> BTreeSet<Vec<String>> {
+        let runtime = Runtime::default();
+        let snap = snapshot(&self.bank, &self.model, day(self.on), &SnapshotParams::default(), &runtime).expect("answers");
+        let batches = snap.labels(None, &runtime).expect("streams");
+        batches
+            .flat_map(|batch| cells(&batch.expect("a batch")))
+            .map(|row| row[..3].to_vec())
+            .collect()
+    }
+
+    /// The same of events whose accounts are replaced by hand.
+    fn expected_labels(&self) -> BTreeSet<Vec<String>> {
+        let through = |row: &Event| {
+            Some(Event {
+                consumer: self.owner(&row.consumer)?,
+                ..row.clone()
+            })
+        };
+        let rows: Vec<Event> = self.rows.iter().filter_map(through).collect();
+        let labels = twin::labels(&self.model, &rows, &[], self.on);
+        labels
+            .into_iter()
+            .map(|((consumer, scope), stage)| vec![consumer, scope, stage])
+            .collect()
     }
 
     /// What a source says of the days around the day in question.

@@ -232,9 +232,10 @@ class DataBank:
     ) -> dict[str, Any]:
         """Take in a batch of identity rows: all of it or nothing, once. From the first one on, every question counts persons.
 
-        The bank keeps accounts as they came; persons are made of them when a question is asked. So a batch of links rewrites no event,
-        and the answer is that of a bank that was built anew with all links. Kept days are dropped, since they are of accounts, and
-        neither days nor audiences of persons can be kept.
+        The bank keeps accounts as they came, and a person has the number of its oldest account. So a batch of links rewrites no event, the
+        answer is that of a bank that was built anew with all links, and a question costs what it costs without links. Audiences of
+        persons combine until the next batch of links; saved ones keep their accounts, and are the persons who have one of these. Kept
+        days stay as long as no account moves from one person to another.
 
         Parameters
         ----------
@@ -252,7 +253,8 @@ class DataBank:
         Returns
         -------
         dict
-            `batch_id`, `commit`, `replayed`, `rows_added`, `persons` and `ids` afterwards, `dropped_days`, `seconds`.
+            `batch_id`, `commit`, `replayed`, `rows_added`, `persons` and `ids` afterwards, `accounts_moved` (accounts of the bank that
+            are another person's than before), `dropped_days` (kept days that no longer hold, since accounts moved), `seconds`.
 
         Raises
         ------
@@ -428,6 +430,8 @@ class DataBank:
     def save_audience(self, name: str, audience: Audience, *, note: str = "") -> dict[str, Any]:
         """Keep an audience of this bank under a name, as a new version of it.
 
+        Of persons all accounts are kept: later links change who they are, and not which accounts they are of.
+
         Returns
         -------
         dict
@@ -436,7 +440,8 @@ class DataBank:
         Raises
         ------
         ParameterError
-            If the audience was made from something else; bring its identifiers by `Audience.from_ids(ids, bank)`.
+            If the audience was made from something else, or before the newest links; bring its identifiers by
+            `Audience.from_ids(ids, bank)`.
 
         Examples
         --------
@@ -454,7 +459,7 @@ class DataBank:
         return told
 
     def audience(self, name: str, version: int | None = None) -> Audience:
-        """A saved audience: its newest version, or the one that is named.
+        """A saved audience: its newest version, or the one that is named. Under links, the persons who have one of its accounts.
 
         Raises
         ------

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use roaring::RoaringBitmap;
 use serde_json::{Map, Value, json};
 
-use crate::analyses::outcome::{Answer, IdentityCounts, Report};
+use crate::analyses::outcome::{Answer, Report};
 use crate::audience::{Audience, AudienceError};
 use crate::base::id::MAX_LOCAL;
 use crate::base::suggest::hint;
@@ -18,7 +18,7 @@ use crate::model::{ModelError, Program, ScopeKind, StageModel, compile};
 use crate::stage::Trade;
 use crate::timeline::scan::ScanError;
 use crate::timeline::scopes::{ScopeValue, scope_hint};
-use crate::timeline::{Attributes, Bucket, KeptStages, Question, Runtime, Timelines, Universe, Visited};
+use crate::timeline::{Attributes, Bucket, IdentityCounts, KeptStages, Question, Runtime, Timelines, Universe, Visited};
 
 /// Refusals of analyses.
 #[derive(Debug, thiserror::Error)]

@@ -7,11 +7,11 @@ use serde_json::json;
 
 use crate::analyses::asked::{AnalysisError, Asked, arrow_fault};
 use crate::analyses::labels::{scope_array, stage_array};
-use crate::analyses::outcome::{Answer, IdentityCounts, Report};
+use crate::analyses::outcome::{Answer, Report};
 use crate::base::{Day, IdValue};
 use crate::model::StageModel;
 use crate::stage::{Interval, IntervalFinder};
-use crate::timeline::{Question, Runtime, ScopeValue, Timelines};
+use crate::timeline::{IdentityCounts, Question, Runtime, ScopeValue, Timelines};
 
 /// The stages of one consumer: every maximal run of days in one stage.
 ///

@@ -32,6 +32,7 @@ pub mod totals;
 pub mod trend;
 pub mod triangle;
 
+pub use crate::timeline::IdentityCounts;
 pub use asked::AnalysisError;
 pub use benefits::{BenefitGroups, BenefitParams, benefit_people, benefits};
 pub use bridge::{BridgeParams, aac_bridge, bridge_people};
@@ -49,7 +50,7 @@ pub use grow::{Grow, GrowParams, Periods, grow, grow_buyers};
 pub use history::{history, timeline};
 pub use membership::{MembershipParams, membership, membership_people};
 pub use opportunity::{Benchmark, grow_opportunity};
-pub use outcome::{Answer, IdentityCounts, Report, RowCounts};
+pub use outcome::{Answer, Report, RowCounts};
 pub use penetration::{PenetrationParams, penetration, penetration_people};
 pub use profile::{ProfileParams, profile, profile_people};
 pub use retention::{RetentionParams, retained, retention};

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use serde_json::{Value, json};
 
 use crate::event::{Example, Tally};
-use crate::timeline::Universe;
+use crate::timeline::IdentityCounts;
 
 /// The account of one question: rows, rejects, rules that could not match, time and bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,36 +23,14 @@ pub struct Report {
     pub identity: Option<IdentityCounts>,
 }
 
-/// Consumers before and after identity.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdentityCounts {
-    /// Different accounts with an event that counts.
-    pub accounts: u64,
-    /// Of these, accounts that the map does not know; each is a person of its own.
-    pub unknown_accounts: u64,
-    /// Consumers of the answer.
-    pub persons: u64,
-}
-
-impl IdentityCounts {
-    /// The counts of an answer's consumers, if they are persons.
-    #[must_use]
-    pub fn of(universe: &Universe) -> Option<Self> {
-        universe.people().map(|seen| IdentityCounts {
-            accounts: seen.accounts(),
-            unknown_accounts: seen.unknown_accounts(),
-            persons: universe.len() as u64,
-        })
-    }
-
-    fn to_json(&self) -> Value {
-        let each = if self.persons == 0 {
-            Value::Null
-        } else {
-            json!(self.accounts as f64 / self.persons as f64)
-        };
-        json!({"accounts": self.accounts, "unknown_accounts": self.unknown_accounts, "persons": self.persons, "accounts_per_person": each})
-    }
+/// Counts before and after identity, as plain data.
+fn identity_json(counts: &IdentityCounts) -> Value {
+    let each = if counts.persons == 0 {
+        Value::Null
+    } else {
+        json!(counts.accounts as f64 / counts.persons as f64)
+    };
+    json!({"accounts": counts.accounts, "unknown_accounts": counts.unknown_accounts, "persons": counts.persons, "accounts_per_person": each})
 }
 
 /// A table with its account, and how to ask for it again.
@@ -121,7 +99,7 @@ impl Report {
             "bytes": self.tally.bytes,
             "seconds": self.elapsed.as_secs_f64(),
             "threads": self.threads,
-            "identity": self.identity.as_ref().map(IdentityCounts::to_json),
+            "identity": self.identity.as_ref().map(identity_json),
         })
     }
 }

@@ -179,13 +179,17 @@ fn of_kept(asked: &Asked<'_>, model: &StageModel, as_of: Day, kept: Arc<dyn Kept
     let nobody = |place: usize| counts[place * stages..(place + 1) * stages].iter().all(|count| *count == 0);
     let mut notes = asked.empty_scopes(&scopes, nobody, "nobody is in a stage on the day");
     notes.push("the day was materialized; no event was read".to_owned());
+    let report = Report {
+        identity: kept.identity(),
+        ..asked.report(Tally::default(), started.elapsed(), None, notes, runtime)
+    };
     Snapshot {
         model: Arc::new(model.clone()),
         scopes: Arc::new(scopes),
         counts,
         scope_type: asked.scope_type(),
         as_of,
-        report: asked.report(Tally::default(), started.elapsed(), None, notes, runtime),
+        report,
         recipe: recipe(asked, as_of),
         found: Found::Kept { kept, places },
     }

@@ -229,7 +229,10 @@ fn of_kept(
     let note = || "all days were materialized; no event was read".to_owned();
     let account = |notes: Vec<String>| {
         let notes = notes.into_iter().chain([note()]).collect();
-        asked.report(Tally::default(), started.elapsed(), None, notes, runtime)
+        Report {
+            identity: kept.last().and_then(|day| day.identity()),
+            ..asked.report(Tally::default(), started.elapsed(), None, notes, runtime)
+        }
     };
     told.answer(asked, model, params, account)
 }

@@ -16,7 +16,7 @@ use crate::model::{Program, StageModel, compile};
 use crate::stage::{Interval, IntervalFinder};
 use crate::timeline::scan::ScanError;
 use crate::timeline::timelines::{KeptStages, Timelines};
-use crate::timeline::{Bucket, Question, Runtime, ScopeValue, Universe, fold};
+use crate::timeline::{Bucket, IdentityCounts, Question, Runtime, ScopeValue, Universe, fold};
 
 type Result<T> = std::result::Result<T, BankError>;
 
@@ -109,6 +109,7 @@ impl DataBank {
                     .collect(),
                 listed: scopes.keys().map(|scope| listed.binary_search(scope).is_ok()).collect(),
                 stages: model.codes().map(str::to_owned).collect(),
+                identity: IdentityCounts::of(&*self.consumers_of(&state, runtime)?),
                 ..Directory::default()
             };
             let sets: Vec<RoaringBitmap> = scopes.into_values().flatten().collect();
@@ -351,6 +352,10 @@ impl KeptStages for Kept {
     fn set(&self, scope: usize, set: usize) -> std::result::Result<RoaringBitmap, ScanError> {
         let width = self.file.directory.stages.len() + 1;
         Ok(self.file.set(scope * width + set, &self.consumers)?)
+    }
+
+    fn identity(&self) -> Option<IdentityCounts> {
+        self.file.directory.identity.clone()
     }
 
     fn universe(&self) -> std::result::Result<Arc<Universe>, ScanError> {

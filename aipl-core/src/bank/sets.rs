@@ -10,6 +10,7 @@ use crate::bank::error::BankError;
 use crate::bank::files::{CheckedFile, NewFile, Published};
 use crate::bank::record::FileRecord;
 use crate::base::ConsumerIdx;
+use crate::timeline::IdentityCounts;
 
 type Result<T> = std::result::Result<T, BankError>;
 
@@ -35,6 +36,9 @@ pub(crate) struct Directory {
     /// Codes of the stages of a kept day.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub stages: Vec<String>,
+    /// Accounts and persons when a day of persons was kept.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub identity: Option<IdentityCounts>,
 }
 
 /// A scope's part.

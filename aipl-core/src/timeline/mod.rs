@@ -31,4 +31,4 @@ pub use runtime::{Progress, Runtime};
 pub use scan::ScanError;
 pub use scopes::ScopeValue;
 pub use timelines::{Bucket, Folded, KeptStages, Question, Timelines, Visited, fold};
-pub use universe::Universe;
+pub use universe::{IdentityCounts, Universe};

@@ -16,7 +16,7 @@ use crate::timeline::log::EventLog;
 use crate::timeline::runtime::Runtime;
 use crate::timeline::scan::ScanError;
 use crate::timeline::scopes::ScopeValue;
-use crate::timeline::universe::{IdStore, Universe};
+use crate::timeline::universe::{IdStore, IdentityCounts, Universe};
 
 /// What is asked of timelines.
 #[derive(Debug, Clone, Copy)]
@@ -141,6 +141,8 @@ pub trait KeptStages: Send + Sync + fmt::Debug {
     /// # Errors
     /// Damage.
     fn set(&self, scope: usize, set: usize) -> Result<RoaringBitmap, ScanError>;
+    /// Accounts and persons when the day was kept, if consumers are persons.
+    fn identity(&self) -> Option<IdentityCounts>;
     /// The consumers that numbers stand for.
     ///
     /// # Errors

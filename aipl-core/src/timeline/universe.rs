@@ -4,6 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, Int64Array, LargeStringArray};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::base::id::{BUCKETS, bucket_of, int_key, text_key};
@@ -26,6 +27,30 @@ pub struct Universe {
     people: Option<Arc<Seen>>,
     /// Dense numbers in order of external identifier, made when first asked for.
     ordered: OnceLock<Vec<u32>>,
+}
+
+/// Consumers before and after identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityCounts {
+    /// Different accounts with an event that counts.
+    pub accounts: u64,
+    /// Of these, accounts that the map does not know; each is a person of its own.
+    pub unknown_accounts: u64,
+    /// Consumers of the answer.
+    pub persons: u64,
+}
+
+impl IdentityCounts {
+    /// The counts of an answer's consumers, if they are persons.
+    #[must_use]
+    pub fn of(universe: &Universe) -> Option<Self> {
+        universe.people().map(|seen| IdentityCounts {
+            accounts: seen.accounts(),
+            unknown_accounts: seen.unknown_accounts(),
+            persons: universe.len() as u64,
+        })
+    }
 }
 
 /// Stands at numbers of accounts that are not their person's; persons are numbered from 0 on.
