@@ -2,7 +2,8 @@
 
 Cuts the files that `generate` wrote into batches by time (with DuckDB), takes each into a new bank in a process of its own, and measures: seconds of
 every batch, peak memory, bytes on disk beside the source's, a snapshot of the reopened bank beside one of a loaded log and beside decoding the same
-columns with pyarrow, and the counts of a materialized day from a cold open. Exit status 1 if bank and log answer differently.
+columns with pyarrow, the counts of a materialized day from a cold open, and a snapshot under links. Exit status 1 if bank and log answer
+differently.
 
     python benches/compare/bank.py DIR WORK --as-of 2024-12-30 --batches 100
 """
@@ -129,7 +130,32 @@ def kept(bank: str, as_of: str) -> dict[str, Any]:
     return {"making": making, "seconds": statistics.median(run[0] for run in runs), "counts": [list(row.values()) for row in runs[0][1].to_dicts()]}
 
 
-STEPS = {"ingest": ingest, "last_batch": last_batch, "reopened": reopened, "decoded": decoded, "of_log": of_log, "kept": kept}
+def linked(bank: str, as_of: str) -> dict[str, Any]:
+    """Every second consumer shares a card with another: the links, the first question after them, and how later ones compare with earlier ones."""
+    import aipl
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    model = aipl.StageModel.preset("databank")
+
+    def ask(store: aipl.DataBank) -> float:
+        return timed(lambda: aipl.snapshot(store, model, as_of=as_of).counts())[0]
+
+    with aipl.DataBank.open(bank, "rw") as store:
+        consumers = pa.concat_tables(pq.read_table(path, columns=["consumer"]) for path in store.files("ids"))["consumer"]
+        own = consumers.take(pa.array(range(0, len(consumers), 2)))
+        links = pa.table({"card": pa.array([place // 2 for place in range(len(own))]), "account": own})
+        before = min(ask(store) for _ in range(3))
+        taking, told = timed(lambda: store.ingest_links(links, batch_id="cards", id_types=["card", "account"], id_type="account"))
+    store = aipl.DataBank.open(bank)
+    first, after = ask(store), min(ask(store) for _ in range(3))
+    # Every second of those who share a card is counted elsewhere.
+    if told["accounts_moved"] != len(own) // 2:
+        raise AssertionError(told)
+    return {"before": before, "taking": taking, "first": first, "after": after, "rows": len(own), "moved": told["accounts_moved"]}
+
+
+STEPS = {"ingest": ingest, "last_batch": last_batch, "reopened": reopened, "decoded": decoded, "of_log": of_log, "kept": kept, "linked": linked}
 
 
 def main() -> int:
@@ -175,6 +201,9 @@ def measure(options: argparse.Namespace, files: Path, bank: Path) -> int:
     print(f"counts of a materialized day from a cold open {day['seconds'] * 1000:.1f} ms (materialized in {day['making']:.2f} s)")
     again = step("last_batch", bank, sorted(files.glob("*.parquet"))[-1])
     print(f"one more batch of {again['rows']:,} events in a new process {again['seconds']:.3f} s")
+    links = step("linked", bank, options.as_of)
+    print(f"{links['rows']:,} links, {links['moved']:,} accounts moved: taken in {links['taking']:.2f} s; snapshot from a new handle", end="")
+    print(f" {links['first']:.2f} s, again {links['after']:.3f} s (of accounts {links['before']:.3f} s) = {links['after'] / links['before']:.2f} x")
     if any(run["counts"] != log["counts"] for run in [*own, day]):
         print("bank and log answer differently", file=sys.stderr)
         return 1

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::RecordBatch;
+use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{DataType, Date32Type, Field, Schema, SchemaRef, TimeUnit, UInt32Type};
 use roaring::RoaringBitmap;
 
@@ -173,7 +174,7 @@ impl Snapshot {
         asked: &Asked<'_>,
         tally: &mut Tally,
     ) -> Result<Read, BankError> {
-        let range = segment.range(buckets);
+        let range = segment.range(buckets.clone());
         let mut names: Vec<&str> = vec!["consumer_idx", "day", "behavior"];
         names.extend(
             asked
@@ -191,23 +192,37 @@ impl Snapshot {
             .ok_or_else(|| Self::damaged(segment, "it has no behaviors"))?;
         let mut codes = Vec::with_capacity(batch.num_rows());
         self.decoder.decode(behaviors, &mut codes);
-        let behaviors = self.decoder.vocabulary().len();
-        if codes.iter().any(|&code| usize::from(code) >= behaviors) || consumers.iter().any(|&idx| !is_given(idx, &self.state.consumers)) {
-            return Err(Self::damaged(
-                segment,
-                "it has a behavior or a consumer that the bank does not know",
-            ));
+        let greatest = codes.iter().copied().max().unwrap_or(0);
+        if usize::from(greatest) >= self.decoder.vocabulary().len() {
+            return Err(Self::damaged(segment, "it has a behavior that the bank does not know"));
         }
+        self.check_consumers(segment, &consumers, buckets)?;
         Ok(Read {
-            locals: consumers.iter().map(|&idx| ConsumerIdx(idx).local()).collect(),
-            consumers: consumers.to_vec(),
-            days: primitive::<Date32Type>(segment, &batch, "day")?.to_vec(),
-            instants: Vec::new(),
+            consumers,
+            days: primitive::<Date32Type>(segment, &batch, "day")?,
+            exact: Vec::new(),
             codes,
             batch,
             range,
             segment: segment.clone(),
         })
+    }
+
+    /// Whether the consumers of some buckets' rows stand in order, each in its bucket, and were given.
+    fn check_consumers(&self, segment: &Segment, consumers: &[u32], buckets: std::ops::Range<usize>) -> Result<(), BankError> {
+        let start = segment.starts[buckets.start];
+        let whole = |bucket: usize| {
+            let rows = (segment.starts[bucket] - start) as usize..(segment.starts[bucket + 1] - start) as usize;
+            let own = consumers.get(rows).unwrap_or_default();
+            // Of rows in order the first and the last speak for all.
+            let ends = own.first().into_iter().chain(own.last()).map(|number| ConsumerIdx(*number));
+            ends.into_iter()
+                .all(|idx| idx.bucket() == bucket && is_given(idx.0, &self.state.consumers))
+        };
+        if consumers.is_sorted() && buckets.into_iter().all(whole) {
+            return Ok(());
+        }
+        Err(Self::damaged(segment, "it has a consumer that the bank does not know"))
     }
 }
 
@@ -217,10 +232,10 @@ struct Read {
     /// Places in the segment.
     range: std::ops::Range<u64>,
     batch: RecordBatch,
-    consumers: Vec<u32>,
-    locals: Vec<u32>,
-    days: Vec<i32>,
-    instants: Vec<i64>,
+    consumers: ScalarBuffer<u32>,
+    days: ScalarBuffer<i32>,
+    /// Rows whose instants are known exactly, in order; of others any instant of the day will do.
+    exact: Vec<(usize, i64)>,
     codes: Vec<BehaviorCode>,
 }
 
@@ -237,13 +252,9 @@ impl Read {
         let run = Run {
             bucket,
             moved,
-            owners: Owners::Locals(&self.locals[rows.clone()]),
+            owners: Owners::Numbers(&self.consumers[rows.clone()]),
             days: &self.days[rows.clone()],
-            instants: if self.instants.is_empty() {
-                &[]
-            } else {
-                &self.instants[rows.clone()]
-            },
+            instant: &|row| self.instant(start + row),
             codes: &self.codes[rows],
             column: &column,
         };
@@ -251,20 +262,23 @@ impl Read {
     }
 }
 
+impl Read {
+    fn instant(&self, row: usize) -> i64 {
+        match self.exact.binary_search_by_key(&row, |(row, _)| *row) {
+            Ok(place) => self.exact[place].1,
+            Err(_) => i64::from(self.days[row]) * MICROS_PER_DAY,
+        }
+    }
+}
+
 /// Gives the rows that switch states their instants. Times are the largest column, and rows that switch are few: an exact instant is
 /// read only where another of the same consumer lies less than two days away; elsewhere any instant of the day orders them as well. Of persons
 /// with several accounts all are read, since the others may lie in another unit.
 fn read_instants(reads: &mut [Read], persons: Option<&Persons>, asked: &Asked<'_>, tally: &mut Tally) -> Result<(), BankError> {
-    let toggles = &asked.question.program.toggles;
     let mut switches: Vec<(u32, i32, usize, usize)> = Vec::new();
-    for (place, read) in reads.iter_mut().enumerate() {
-        read.instants = read.days.iter().map(|&day| i64::from(day) * MICROS_PER_DAY).collect();
-        let rows = read
-            .codes
-            .iter()
-            .enumerate()
-            .filter(|(_, code)| toggles[usize::from(**code)].is_some());
-        switches.extend(rows.map(|(row, _)| (read.consumers[row], read.days[row], place, row)));
+    for (place, read) in reads.iter().enumerate() {
+        let rows = asked.switch_places(&read.codes).into_iter();
+        switches.extend(rows.map(|row| (read.consumers[row], read.days[row], place, row)));
     }
     switches.sort_unstable();
     let close = |left: &(u32, i32, usize, usize), right: &(u32, i32, usize, usize)| left.0 == right.0 && right.1 - left.1 < 2;
@@ -278,9 +292,7 @@ fn read_instants(reads: &mut [Read], persons: Option<&Persons>, asked: &Asked<'_
         let places: Vec<u64> = rows.iter().map(|&row| read.range.start + row as u64).collect();
         let batch = read.segment.file.read_rows(&["time"], &places)?;
         tally.bytes += 8 * rows.len() as u64;
-        for (row, instant) in rows.into_iter().zip(instants(&read.segment, &batch)?) {
-            read.instants[row] = instant;
-        }
+        read.exact = rows.into_iter().zip(instants(&read.segment, &batch)?).collect();
     }
     Ok(())
 }
@@ -363,7 +375,7 @@ impl Ordered for Snapshot {
                 reads.push(self.read(segment, buckets.clone(), asked, tally)?);
             }
         }
-        if asked.needs_instants() {
+        if asked.has_switches() {
             read_instants(&mut reads, self.persons.as_deref(), asked, tally)?;
         }
         let mut drafts = Vec::new();

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_null_array};
+use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, UInt32Type};
 
 use crate::bank::error::BankError;
@@ -87,15 +88,15 @@ pub(crate) fn decoder(vocabulary: &[String]) -> BehaviorDecoder {
 }
 
 /// Reads a column of a segment, which must be of the type that segments have.
-pub(crate) fn primitive<'b, T: arrow::datatypes::ArrowPrimitiveType>(
+pub(crate) fn primitive<T: arrow::datatypes::ArrowPrimitiveType>(
     segment: &Segment,
-    batch: &'b RecordBatch,
+    batch: &RecordBatch,
     name: &str,
-) -> Result<&'b [T::Native]> {
+) -> Result<ScalarBuffer<T::Native>> {
     let column = batch.column_by_name(name).filter(|column| column.null_count() == 0);
     let typed = column.and_then(|column| column.as_primitive_opt::<T>());
     typed
-        .map(|column| &column.values()[..])
+        .map(|column| column.values().clone())
         .ok_or_else(|| BankError::corrupt(&**segment.file.name(), format!("it has no column {name:?} as segments have it")))
 }
 

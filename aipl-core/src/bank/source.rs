@@ -51,7 +51,7 @@ impl BankSource {
         let mut columns = Vec::with_capacity(names.len());
         for name in names {
             let column = match name.as_str() {
-                "consumer" => Some(self.consumers(primitive::<UInt32Type>(segment, &batch, "consumer_idx")?)?),
+                "consumer" => Some(self.consumers(&primitive::<UInt32Type>(segment, &batch, "consumer_idx")?)?),
                 stored => batch.column_by_name(stored).cloned(),
             };
             let column = column.ok_or_else(|| Snapshot::damaged(segment, &format!("it has no column {name:?}")))?;

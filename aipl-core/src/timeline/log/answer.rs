@@ -78,7 +78,7 @@ impl Ordered for EventLog {
             moved: &[],
             owners: Owners::Starts(&bucket.starts),
             days: &bucket.days,
-            instants: &bucket.instants,
+            instant: &|row| bucket.instants[row],
             codes: &bucket.codes,
             column: &|name| self.column(bucket, name),
         };

@@ -70,19 +70,19 @@ pub(crate) enum Elsewhere {
 pub(crate) enum Owners<'a> {
     /// Where each consumer's rows begin; one more than there are consumers.
     Starts(&'a [u32]),
-    /// The local number of each row's consumer, ascending.
-    Locals(&'a [u32]),
+    /// The dense number of each row's consumer, ascending, all of one bucket.
+    Numbers(&'a [u32]),
 }
 
 /// Rows of one bucket in order of consumer, scope and time.
 pub(crate) struct Run<'a> {
     pub bucket: usize,
     pub owners: Owners<'a>,
-    /// Those of the bucket's accounts that count elsewhere, in order of local number. They come with locals.
+    /// Those of the bucket's accounts that count elsewhere, in order of local number. They come with numbers.
     pub moved: &'a [(u32, Elsewhere)],
     pub days: &'a [i32],
-    /// UTC µs; empty where [`Asked::needs_instants`] says so.
-    pub instants: &'a [i64],
+    /// The instant of a row that switches a state, in UTC µs.
+    pub instant: &'a dyn Fn(usize) -> i64,
     pub codes: &'a [BehaviorCode],
     /// Gives a column of the schema.
     pub column: &'a dyn Fn(&str) -> Option<ArrayRef>,
@@ -197,9 +197,24 @@ pub(crate) fn visit(
 }
 
 impl Asked<'_> {
-    /// Whether runs must come with instants.
-    pub fn needs_instants(&self) -> bool {
+    /// Whether rows switch states.
+    pub fn has_switches(&self) -> bool {
         self.question.program.toggles.iter().any(Option::is_some)
+    }
+
+    /// The places of behaviors that switch a state, in order.
+    pub fn switch_places(&self, codes: &[BehaviorCode]) -> Vec<usize> {
+        let is_switch = |code: BehaviorCode| self.question.program.toggles[usize::from(code)].is_some();
+        let mut places = Vec::new();
+        match few_codes(
+            (0..=BehaviorCode::MAX)
+                .take(self.question.program.toggles.len())
+                .filter(|code| is_switch(*code)),
+        ) {
+            Some(few) => each_of_few(codes, few, |place| places.push(place)),
+            None => places.extend((0..codes.len()).filter(|&place| is_switch(codes[place]))),
+        }
+        places
     }
 
     /// Those of a unit's buckets that have rows of who is wanted.
@@ -231,9 +246,9 @@ impl Asked<'_> {
         for local in only.iter().filter(|idx| idx.bucket() == run.bucket).map(|idx| idx.local()) {
             let rows = match run.owners {
                 Owners::Starts(starts) => starts[local as usize]..starts[local as usize + 1],
-                Owners::Locals(locals) => {
-                    let bound = |beyond: bool| locals.partition_point(|&owner| owner < local || (beyond && owner == local)) as u32;
-                    bound(false)..bound(true)
+                Owners::Numbers(numbers) => {
+                    let bound = |local: u32| numbers.partition_point(|&number| local_of(number) < local) as u32;
+                    bound(local)..bound(local + 1)
                 }
             };
             chosen.extend(self.chosen_of(run, rows));
@@ -247,7 +262,8 @@ impl Asked<'_> {
         let may = |day: i32, code: BehaviorCode| (day <= last) & (day >= self.first_days[usize::from(code)]);
         let within = range.start as usize..range.end as usize;
         let (days, codes) = (&run.days[within.clone()], &run.codes[within]);
-        if let Some(few) = few_codes(&self.first_days, last) {
+        let live = (0..=BehaviorCode::MAX).zip(&self.first_days).filter(|(_, first)| **first <= last);
+        if let Some(few) = few_codes(live.map(|(code, _)| code)) {
             let mut chosen = Vec::new();
             each_of_few(codes, few, |place| {
                 if may(days[place], codes[place]) {
@@ -268,13 +284,13 @@ impl Asked<'_> {
 
     /// Rejects the rows of accounts that are nobody's.
     fn turn_away(&self, chosen: &mut Vec<u32>, run: &Run<'_>, tally: &mut Tally) {
-        let Owners::Locals(locals) = run.owners else { return };
+        let Owners::Numbers(numbers) = run.owners else { return };
         if run.moved.iter().all(|(_, to)| matches!(to, Elsewhere::At(_))) {
             return;
         }
         let consumer = self.plan.schema.column("consumer").unwrap_or("consumer");
         let mut destination = destinations(run.moved);
-        chosen.retain(|&row| match destination(locals[row as usize]) {
+        chosen.retain(|&row| match destination(local_of(numbers[row as usize])) {
             Some(Elsewhere::Nowhere(reason)) => {
                 tally.reject(&self.place, u64::from(row), reason, consumer, String::new);
                 false
@@ -343,7 +359,7 @@ impl Asked<'_> {
         };
         draft.toggles = self.switches(run, &switches, chosen, &judged);
         match run.owners {
-            Owners::Locals(locals) => draft.owners = kept.iter().map(|&at| locals[row_of(at) as usize]).collect(),
+            Owners::Numbers(numbers) => draft.owners = kept.iter().map(|&at| local_of(numbers[row_of(at) as usize])).collect(),
             Owners::Starts(starts) => {
                 let mut at = 0;
                 let place = |&end: &u32| {
@@ -363,12 +379,12 @@ impl Asked<'_> {
             let row = chosen[at as usize] as usize;
             let toggle = self.question.program.toggles[usize::from(run.codes[row])]?;
             let owner = match run.owners {
-                Owners::Locals(locals) => locals[row],
+                Owners::Numbers(numbers) => local_of(numbers[row]),
                 Owners::Starts(starts) => starts.partition_point(|&start| start as usize <= row) as u32 - 1,
             };
             let change = Toggle {
                 scope: judged.scopes[at as usize],
-                instant: run.instants[row],
+                instant: (run.instant)(row),
                 off: !toggle.on,
                 state: toggle.state,
                 day: run.days[row],
@@ -391,17 +407,17 @@ fn destinations(moved: &[(u32, Elsewhere)]) -> impl FnMut(u32) -> Option<Elsewhe
 /// So many behaviors are looked for by value.
 const FEW: usize = 4;
 
-/// The behaviors that matter by a day, if they are few; one stands for those that are missing.
-fn few_codes(first_days: &[i32], last: i32) -> Option<[BehaviorCode; FEW]> {
-    let mut live = (0..=BehaviorCode::MAX)
-        .zip(first_days)
-        .filter(|(_, first)| **first <= last)
-        .map(|(code, _)| code);
+/// Behaviors to look for by value, if they are few; one stands for those that are missing.
+fn few_codes(mut live: impl Iterator<Item = BehaviorCode>) -> Option<[BehaviorCode; FEW]> {
     let mut few = [live.next()?; FEW];
     for place in &mut few[1..] {
         *place = live.next().unwrap_or(*place);
     }
     live.next().is_none().then_some(few)
+}
+
+fn local_of(number: u32) -> u32 {
+    ConsumerIdx(number).local()
 }
 
 /// Calls `visit` with the place of every code that is one of these. Most rows are of others, and eight of them are passed over at once.
@@ -466,9 +482,8 @@ mod tests {
                 assert_eq!(found, wanted);
             }
         }
-        let never = i32::MAX;
-        assert_eq!(few_codes(&[never, 5, never, 0], 9), Some([1, 3, 1, 1]));
-        assert_eq!(few_codes(&[0; 4], 9), Some([0, 1, 2, 3]));
-        assert_eq!((few_codes(&[0; 5], 9), few_codes(&[never; 5], 9)), (None, None));
+        assert_eq!(few_codes([1, 3].into_iter()), Some([1, 3, 1, 1]));
+        assert_eq!(few_codes(0..4), Some([0, 1, 2, 3]));
+        assert_eq!((few_codes(0..5), few_codes(0..0)), (None, None));
     }
 }
