@@ -7,12 +7,17 @@ mod events;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aipl_core::analyses::{SnapshotParams, snapshot, timeline};
-use aipl_core::bank::{BankError, DataBank, Mode};
-use aipl_core::base::IdValue;
+use aipl_core::bank::{BankError, DataBank, LinkRules, Mode};
+use aipl_core::base::{IdValue, Zone};
 use aipl_core::error::Error;
+use aipl_core::identity::{Guards, IdType, Reading, Unknown};
+use aipl_core::source::OnError;
+use aipl_core::source::memory::StreamSource;
 use aipl_core::timeline::{Runtime, ScopeValue};
+use arrow::array::{RecordBatch, StringArray};
 use events::{check_whole, create, day, ingest, model};
 
 /// A bank with a file of every kind: two segments, consumers, a kept day, an audience.
@@ -43,9 +48,42 @@ fn ask_all(path: &Path, runtime: &Runtime<'_>) -> Result<String, Error> {
     Ok(told)
 }
 
+/// Makes persons of some of its accounts; a kept day and an audience are of persons then.
+fn link(path: &Path) {
+    let (bank, runtime) = (DataBank::open(path, Mode::WRITE).expect("opens"), Runtime::default());
+    let column = |values: [&str; 4]| Arc::new(StringArray::from_iter_values(values)) as _;
+    let batch = RecordBatch::try_from_iter([
+        ("card", column(["c1", "c1", "c1", "c2"])),
+        ("account", column(["u13", "u18", "u23", "u28"])),
+    ]);
+    let batch = batch.expect("a batch");
+    let rules = LinkRules {
+        types: vec![IdType::named("card"), IdType::named("account")],
+        guards: Guards::default(),
+        id_type: "account".to_owned(),
+        unknown: Unknown::Keep,
+    };
+    let reading = Reading {
+        seen_at: None,
+        source: None,
+        zone: Arc::new(Zone::named("UTC").expect("UTC")),
+    };
+    let rows = StreamSource::from_batches("links", batch.schema(), vec![batch]);
+    let told = bank
+        .ingest_links(&rows, "links", Some(&rules), &reading, OnError::Reject, &runtime)
+        .expect("takes links");
+    assert_eq!(told.accounts_moved, 2);
+    bank.materialize(day("2024-06-20"), None, &runtime).expect("keeps");
+    bank.vacuum().expect("cleans");
+}
+
 fn files(path: &Path) -> Vec<PathBuf> {
+    files_of(path, &["", "segments", "ids", "bitmaps"])
+}
+
+fn files_of(path: &Path, folders: &[&str]) -> Vec<PathBuf> {
     let mut files = Vec::new();
-    for folder in ["", "segments", "ids", "bitmaps"] {
+    for folder in folders {
         for entry in fs::read_dir(path.join(folder)).expect("a folder") {
             let entry = entry.expect("an entry").path();
             // The lock says nothing of the bank.
@@ -71,36 +109,45 @@ fn every_flipped_bit_is_found_before_a_value_is_returned() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("bank");
     filled(&path);
+    let flips = flip(&path, &files(&path));
+    assert!(flips > 500, "{flips} flips");
+    link(&path);
+    // What is of persons now: their map, and the day and the audience.
+    assert!(flip(&path, &files_of(&path, &["links", "bitmaps"])) > 300);
+}
+
+/// Flips bits of files, and damages them otherwise; gives how many bits.
+fn flip(path: &Path, files: &[PathBuf]) -> u64 {
     let runtime = Runtime::with_threads(1).expect("threads");
-    let whole = ask_all(&path, &runtime).expect("answers");
+    let whole = ask_all(path, &runtime).expect("answers");
     let every = std::env::var("AIPL_TEST_EXHAUSTIVE").is_ok();
     let mut flips = 0u64;
-    for file in files(&path) {
-        let bytes = fs::read(&file).expect("reads");
+    for file in files {
+        let bytes = fs::read(file).expect("reads");
         let bits = bytes.len() * 8;
         // Every bit, or some of every region of the file.
         let step = if every { 1 } else { (bits / 150).max(1) | 1 };
         for bit in (0..bits).step_by(step) {
             let mut damaged = bytes.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            fs::write(&file, &damaged).expect("writes");
-            check_found(&path, &format!("bit {bit} of {}", file.display()), &runtime);
+            fs::write(file, &damaged).expect("writes");
+            check_found(path, &format!("bit {bit} of {}", file.display()), &runtime);
             flips += 1;
         }
-        fs::write(&file, &bytes).expect("writes");
+        fs::write(file, &bytes).expect("writes");
         for (what, damaged) in [
             ("cut short", bytes[..bytes.len() / 2].to_vec()),
             ("made longer", [&bytes[..], &[0; 7]].concat()),
             ("emptied", Vec::new()),
             ("zeroed", vec![0; bytes.len()]),
         ] {
-            fs::write(&file, &damaged).expect("writes");
-            check_found(&path, &format!("{} {what}", file.display()), &runtime);
+            fs::write(file, &damaged).expect("writes");
+            check_found(path, &format!("{} {what}", file.display()), &runtime);
         }
-        fs::write(&file, &bytes).expect("writes");
+        fs::write(file, &bytes).expect("writes");
     }
-    assert!(flips > 500, "{flips} flips");
-    assert_eq!(ask_all(&path, &runtime).expect("answers"), whole);
+    assert_eq!(ask_all(path, &runtime).expect("answers"), whole);
+    flips
 }
 
 #[test]
@@ -203,4 +250,28 @@ fn banks_of_every_format_open_and_answer_as_they_did() {
         bank.compact(&runtime).expect("merges");
         check_whole(&bank);
     }
+}
+
+#[test]
+fn a_backup_that_fails_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, copy) = (folder.path().join("bank"), folder.path().join("copy"));
+    filled(&path);
+    let runtime = Runtime::default();
+    let segment = files(&path)
+        .into_iter()
+        .find(|file| file.starts_with(path.join("segments")))
+        .expect("a segment");
+    let whole = fs::read(&segment).expect("reads");
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    fs::write(&segment, damaged).expect("writes");
+    let bank = DataBank::open(&path, Mode::Read).expect("opens");
+    let refused = bank.backup(&copy, &runtime).expect_err("is damaged");
+    assert!(matches!(refused, BankError::Corrupt { .. }), "{refused}");
+    assert_eq!(fs::read_dir(&copy).expect("reads").count(), 0);
+    fs::write(&segment, whole).expect("writes");
+    assert!(bank.backup(&copy, &runtime).expect("copies") > 0);
+    assert!(matches!(bank.backup(&copy, &runtime), Err(BankError::Exists { .. })));
+    ask_all(&copy, &runtime).expect("answers");
 }

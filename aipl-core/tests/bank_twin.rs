@@ -316,7 +316,7 @@ proptest! {
         }
         machine.bank.verify(&runtime).expect("whole");
         let copy = machine.folder.path().join("copy");
-        machine.bank.backup(&copy).expect("copies");
+        machine.bank.backup(&copy, &runtime).expect("copies");
         let copied = DataBank::open(&copy, Mode::Read).expect("opens");
         copied.verify(&runtime).expect("whole");
         prop_assert_eq!(engine(&model, &copied, on, 2).shown, engine(&model, &machine.bank, on, 1).shown);

@@ -196,7 +196,7 @@ impl PyDataBank {
     }
 
     fn backup(&self, py: Python<'_>, path: PathBuf) -> PyResult<u64> {
-        guarded(py, || self.inner.backup(&path))
+        detached(py, None, |runtime| self.inner.backup(&path, runtime))
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 use arrow::datatypes::UInt32Type;
@@ -18,10 +19,14 @@ use crate::bank::sets::SetFile;
 use crate::bank::state::State;
 use crate::base::ConsumerIdx;
 use crate::base::id::BUCKETS;
-use crate::timeline::Runtime;
 use crate::timeline::read::each_bucket;
+use crate::timeline::scan::ScanError;
+use crate::timeline::{Progress, Runtime};
 
 type Result<T> = std::result::Result<T, BankError>;
+
+/// So much of a file is copied before somebody looks whether it should stop.
+const COPY_BYTES: u64 = 16 << 20;
 
 /// What [`DataBank::verify`] looked at; that it returns at all says that everything is whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,7 +83,7 @@ impl DataBank {
             "model": self.model().map(|model| model.id.clone()),
             "fields": crate::bank::columns::optional_fields(&self.shared.schema),
             "rows": state.rows(),
-            "consumers": state.consumers.iter().map(|&count| u64::from(count)).sum::<u64>(),
+            "consumers": state.accounts(),
             "batches": batches,
             "first_day": state.days().map(|(first, _)| day(first)),
             "last_day": state.days().map(|(_, last)| day(last)),
@@ -186,11 +191,11 @@ impl DataBank {
 
     /// Copies the newest state of the bank into a directory that is new or empty. The copy is a bank of its own, whose audiences are not those of
     /// this one; it holds the files
-    /// that the newest commit names, and no earlier state.
+    /// that the newest commit names, and no earlier state. A copy that does not come to its end leaves nothing behind. Gives the bytes of its files.
     ///
     /// # Errors
-    /// [`BankError::Exists`]; [`BankError::NoSpace`]; [`BankError::Corrupt`] where a file to copy is damaged.
-    pub fn backup(&self, target: &Path) -> Result<u64> {
+    /// [`BankError::Exists`]; [`BankError::NoSpace`]; [`BankError::Corrupt`] where a file to copy is damaged; cancellation.
+    pub fn backup(&self, target: &Path, runtime: &Runtime<'_>) -> Result<u64> {
         self.check_process()?;
         let failed = |error: &std::io::Error| BankError::io(target, error);
         make_directory(target).map_err(|error| failed(&error))?;
@@ -199,6 +204,21 @@ impl DataBank {
                 path: target.display().to_string(),
             });
         }
+        let copied = self.copy_to(target, runtime);
+        if copied.is_err() {
+            // What is there is a part of a bank, and nobody must take it for one.
+            for folder in FOLDERS {
+                let _ = fs::remove_dir_all(target.join(folder));
+            }
+            for file in fs::read_dir(target).into_iter().flatten().flatten() {
+                let _ = fs::remove_file(file.path());
+            }
+        }
+        copied
+    }
+
+    fn copy_to(&self, target: &Path, runtime: &Runtime<'_>) -> Result<u64> {
+        let failed = |error: &std::io::Error| BankError::io(target, error);
         // Whoever cleans up meanwhile leaves every file where it is.
         let _lease = Lease::take(self.path());
         for folder in FOLDERS {
@@ -210,10 +230,12 @@ impl DataBank {
         let bytes: u64 = state.files.iter().map(|file| file.bytes).sum();
         check_space(target, bytes + (1 << 20))?;
         let blocks: HashMap<&str, &[u8]> = contents.blocks.iter().map(|(name, hashes)| (name.as_str(), &hashes[..])).collect();
-        for record in &state.files {
+        let progress = runtime.progress();
+        progress.begin(0);
+        each_bucket(state.files.iter().collect(), runtime, |_, record| {
             let hashes = blocks.get(record.name.as_str()).copied().unwrap_or_default();
-            copy_file(self.path(), target, record, hashes)?;
-        }
+            Ok(copy_file(self.path(), target, record, hashes, progress)?)
+        })?;
         for folder in FOLDERS {
             sync_directory(&target.join(folder)).map_err(|error| failed(&error))?;
         }
@@ -236,12 +258,20 @@ impl DataBank {
 }
 
 /// Copies a file and checks the copy.
-fn copy_file(bank: &Path, target: &Path, record: &FileRecord, blocks: &[u8]) -> Result<()> {
+fn copy_file(bank: &Path, target: &Path, record: &FileRecord, blocks: &[u8], progress: &Progress) -> Result<()> {
     let place = |bank: &Path| bank.join(&record.folder).join(&record.name);
     let (from, to) = (place(bank), place(target));
     let mut reader = open_regular(&from).map_err(|error| BankError::io(&from, &error))?;
     let mut writer = create_new(&to).map_err(|error| BankError::io(&to, &error))?;
-    let copied = std::io::copy(&mut reader, &mut writer).and_then(|_| writer.sync_all());
-    copied.map_err(|error| BankError::io(&to, &error))?;
+    loop {
+        if progress.is_canceled() {
+            return Err(ScanError::Canceled.into());
+        }
+        let copied = std::io::copy(&mut (&mut reader).take(COPY_BYTES), &mut writer);
+        if copied.map_err(|error| BankError::io(&to, &error))? == 0 {
+            break;
+        }
+    }
+    writer.sync_all().map_err(|error| BankError::io(&to, &error))?;
     CheckedFile::open(target, record, blocks)?.verify(record)
 }
