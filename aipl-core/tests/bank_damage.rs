@@ -10,11 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aipl_core::analyses::{SnapshotParams, snapshot, timeline};
-use aipl_core::bank::{BankError, DataBank, LinkRules, Mode};
+use aipl_core::bank::{BankError, DataBank, LinkParams, LinkRules, Mode};
 use aipl_core::base::{IdValue, Zone};
 use aipl_core::error::Error;
 use aipl_core::identity::{Guards, IdType, Reading, Unknown};
-use aipl_core::source::OnError;
 use aipl_core::source::memory::StreamSource;
 use aipl_core::timeline::{Runtime, ScopeValue};
 use arrow::array::{RecordBatch, StringArray};
@@ -70,7 +69,7 @@ fn link(path: &Path) {
     };
     let rows = StreamSource::from_batches("links", batch.schema(), vec![batch]);
     let told = bank
-        .ingest_links(&rows, "links", Some(&rules), &reading, OnError::Reject, &runtime)
+        .ingest_links(&rows, "links", Some(&rules), &reading, &LinkParams::default(), &runtime)
         .expect("takes links");
     assert_eq!(told.accounts_moved, 2);
     bank.materialize(day("2024-06-20"), None, &runtime).expect("keeps");

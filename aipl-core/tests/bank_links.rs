@@ -16,12 +16,12 @@ use std::sync::Arc;
 
 use aipl_core::analyses::{FlowParams, SnapshotParams, TrendParams, flow, history, snapshot, timeline, trend};
 use aipl_core::audience::Audience;
-use aipl_core::bank::{BankError, CreateParams, DataBank, IngestParams, LinkReport, LinkRules, Mode};
+use aipl_core::bank::{BankError, CreateParams, DataBank, IngestParams, LinkParams, LinkReport, LinkRules, Mode};
 use aipl_core::base::{IdValue, Zone};
 use aipl_core::identity::{Guards, IdType, People, Reading, Unknown};
 use aipl_core::model::StageModel;
+use aipl_core::source::Events;
 use aipl_core::source::memory::StreamSource;
-use aipl_core::source::{Events, OnError};
 use aipl_core::timeline::{EventLog, Runtime, ScopeValue, Timelines};
 use arrow::array::{RecordBatch, StringArray};
 use logs::{batch, schema};
@@ -120,7 +120,7 @@ impl Machine {
         };
         let (batch, rules) = (format!("links {}", self.linked), (self.linked == 1).then_some(&self.rules));
         self.bank
-            .ingest_links(&links(rows), &batch, rules, &reading, OnError::Reject, &Runtime::default())
+            .ingest_links(&links(rows), &batch, rules, &reading, &LinkParams::default(), &Runtime::default())
             .expect("takes links")
     }
 
@@ -155,6 +155,8 @@ impl Machine {
                 let owners = |machine: &Machine| machine.accounts().iter().map(|account| machine.owner(account)).collect::<Vec<_>>();
                 let (before, kept) = (owners(self), self.bank.kept_days());
                 let told = self.link(rows);
+                let left = kept.len() - told.dropped_days.len();
+                assert_eq!(self.bank.kept_days().len(), left);
                 if told.accounts_moved == 0 {
                     assert_eq!(self.bank.kept_days(), kept);
                     let groups = |owners: &[Option<String>]| {
@@ -166,8 +168,6 @@ impl Machine {
                         owners.iter().map(place).collect::<Vec<_>>()
                     };
                     assert_eq!(groups(&before), groups(&owners(self)), "nobody moved, and yet persons are others");
-                } else {
-                    assert!(self.bank.kept_days().is_empty());
                 }
             }
             Step::Keep(before) => {
@@ -215,7 +215,11 @@ impl Machine {
     fn check(&self) -> Result<(), TestCaseError> {
         let (log, runtime) = (self.log(), Runtime::with_threads(2).expect("threads"));
         prop_assert_eq!(self.said(&self.bank), self.said(&log));
-        prop_assert_eq!(self.labels(), self.expected_labels());
+        prop_assert_eq!(self.labels(self.on), self.expected_labels(self.on));
+        for kept in self.bank.kept_days() {
+            let number = kept.day.number();
+            prop_assert_eq!(self.labels(number), self.expected_labels(number));
+        }
         let consumers = self.bank.consumers(&runtime).expect("reads");
         let known: BTreeSet<String> = consumers.numbers().map(|idx| consumers.id(idx).to_string()).collect();
         let owners: BTreeSet<String> = self.accounts().iter().filter_map(|account| self.owner(account)).collect();
@@ -240,9 +244,9 @@ impl Machine {
     }
 
     /// Consumer, scope and stage, as the bank has them.
-    fn labels(&self) -> BTreeSet<Vec<String>> {
+    fn labels(&self, on: i32) -> BTreeSet<Vec<String>> {
         let runtime = Runtime::default();
-        let snap = snapshot(&self.bank, &self.model, day(self.on), &SnapshotParams::default(), &runtime).expect("answers");
+        let snap = snapshot(&self.bank, &self.model, day(on), &SnapshotParams::default(), &runtime).expect("answers");
         let batches = snap.labels(None, &runtime).expect("streams");
         batches
             .flat_map(|batch| cells(&batch.expect("a batch")))
@@ -251,7 +255,7 @@ impl Machine {
     }
 
     /// The same of events whose accounts are replaced by hand.
-    fn expected_labels(&self) -> BTreeSet<Vec<String>> {
+    fn expected_labels(&self, on: i32) -> BTreeSet<Vec<String>> {
         let through = |row: &Event| {
             Some(Event {
                 consumer: self.owner(&row.consumer)?,
@@ -259,7 +263,7 @@ impl Machine {
             })
         };
         let rows: Vec<Event> = self.rows.iter().filter_map(through).collect();
-        let labels = twin::labels(&self.model, &rows, &[], self.on);
+        let labels = twin::labels(&self.model, &rows, &[], on);
         labels
             .into_iter()
             .map(|((consumer, scope), stage)| vec![consumer, scope, stage])
@@ -503,4 +507,116 @@ any = [{ state = "member" }]
             assert_eq!(count, i64::from(leaves_first), "{joins} joins, {leaves} leaves");
         }
     }
+}
+
+/// Three accounts that buy; the days from the fourth on are kept.
+fn kept(accounts: std::ops::RangeInclusive<u8>) -> Machine {
+    let mut machine = small(Guards::default());
+    machine.ingest(accounts.map(purchase).collect());
+    machine.take(&Step::Keep(0));
+    machine
+}
+
+fn asked(machine: &Machine) -> aipl_core::analyses::Snapshot {
+    snapshot(
+        &machine.bank,
+        &machine.model,
+        day(machine.on),
+        &SnapshotParams::default(),
+        &Runtime::default(),
+    )
+    .expect("answers")
+}
+
+#[test]
+fn an_answer_of_a_kept_day_stays_what_it_was() {
+    let mut machine = kept(1..=3);
+    machine.link(&[(Some(1), Some(4))]);
+    let said = |snap: &aipl_core::analyses::Snapshot| {
+        let buyers = snap.audience(&ScopeValue::of("b"), "P").expect("an audience");
+        (members(&buyers), buyers.fingerprint(), cells(&snap.counts()))
+    };
+    let (held, fresh) = (asked(&machine), asked(&machine));
+    let before = said(&fresh);
+    assert_eq!(before.0.len(), 3);
+    let told = machine.link(&[(Some(2), Some(1)), (Some(2), Some(2))]);
+    assert_eq!((told.accounts_moved, told.dropped_days.len()), (1, 1));
+    assert_eq!(said(&held), before);
+    let now = said(&asked(&machine));
+    assert_eq!((now.0.len(), now.1 == before.1), (2, false));
+    machine.take(&Step::Keep(0));
+    let held = asked(&machine);
+    machine.bank.close().expect("closes");
+    assert_eq!(said(&held), now, "an answer that was given stays good");
+}
+
+#[test]
+fn a_day_outlives_links_of_who_came_later() {
+    let mut machine = kept(1..=2);
+    machine.link(&[(Some(1), Some(1))]);
+    machine.ingest(vec![Event {
+        day: FIRST_DAY + 9,
+        ..purchase(3)
+    }]);
+    let told = machine.link(&[(Some(1), Some(3))]);
+    assert_eq!((told.accounts_moved, told.dropped_days.len()), (1, 0));
+    assert_eq!(machine.bank.kept_days().len(), 1);
+    machine.check().expect("as a log");
+}
+
+#[test]
+fn links_do_not_take_history_away_unasked() {
+    let mut machine = kept(1..=3);
+    machine.link(&[(Some(1), Some(1))]);
+    machine.bank.expire(day(FIRST_DAY + 1), &Runtime::default()).expect("expires");
+    let rows = [(Some(1), Some(2))];
+    let link = |machine: &Machine, forget_expired: bool| {
+        let params = LinkParams {
+            forget_expired,
+            ..LinkParams::default()
+        };
+        let reading = Reading {
+            seen_at: None,
+            source: None,
+            zone: Arc::new(Zone::named(ZONE).expect("a zone")),
+        };
+        machine
+            .bank
+            .ingest_links(&links(&rows), "more", None, &reading, &params, &Runtime::default())
+    };
+    let before = machine.bank.commit_seq();
+    let refused = link(&machine, false).expect_err("would lose a day").to_string();
+    assert!(refused.contains("forget_expired") && refused.contains("2024-02-20"), "{refused}");
+    assert_eq!((machine.bank.commit_seq(), machine.bank.kept_days().len()), (before, 1));
+    assert_eq!(link(&machine, true).expect("takes links").dropped_days.len(), 1);
+}
+
+#[test]
+fn rules_are_settled_by_the_first_links() {
+    let mut machine = small(Guards::default());
+    machine.link(&[(Some(1), Some(1))]);
+    machine.ingest(vec![purchase(1)]);
+    let reading = Reading {
+        seen_at: None,
+        source: None,
+        zone: Arc::new(Zone::named(ZONE).expect("a zone")),
+    };
+    let refused = |batch: &str, rules: Option<&LinkRules>| {
+        let params = LinkParams::default();
+        let told = machine
+            .bank
+            .ingest_links(&links(&[(Some(1), Some(2))]), batch, rules, &reading, &params, &Runtime::default());
+        told.expect_err("is refused").to_string()
+    };
+    let other = LinkRules {
+        guards: Guards {
+            max_people_per_id: Some(3),
+            max_component: None,
+        },
+        ..machine.rules.clone()
+    };
+    let told = refused("second", Some(&other));
+    assert!(told.contains("max_people_per_id") && told.contains("10, and not 3"), "{told}");
+    let told = refused("batch 0", None);
+    assert!(told.contains("batch of events"), "{told}");
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use aipl_core::Error;
-use aipl_core::bank::{BankError, CreateParams, DataBank, IngestParams, LinkRules, Mode};
+use aipl_core::bank::{BankError, CreateParams, DataBank, IngestParams, LinkParams, LinkRules, Mode};
 use aipl_core::base::Day;
 use aipl_core::identity::Unknown;
 use aipl_core::timeline::Timelines;
@@ -161,15 +161,17 @@ impl PyDataBank {
         rows: &PyRows,
         batch_id: &str,
         rules: Option<Rules>,
-        how: How,
+        how: (How, bool),
         progress: Option<Py<PyAny>>,
     ) -> PyResult<String> {
         detached(py, progress.as_ref(), |runtime| {
             let rules = rules.map(link_rules).transpose()?;
+            let (how, forget_expired) = how;
             let (reading, on_error) = reading(how)?;
+            let params = LinkParams { on_error, forget_expired };
             let report = self
                 .inner
-                .ingest_links(&*rows.source, batch_id, rules.as_ref(), &reading, on_error, runtime)?;
+                .ingest_links(&*rows.source, batch_id, rules.as_ref(), &reading, &params, runtime)?;
             Ok::<_, Error>(report.to_json().to_string())
         })
     }

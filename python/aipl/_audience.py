@@ -23,7 +23,8 @@ __all__ = ["Audience", "MatchReport", "Universe"]
 class Universe:
     """The consumers of one answer; audiences of equal universes combine.
 
-    Two universes are equal if they hold the same consumers. Has `len`, `in`, and can be pickled.
+    Two universes are equal if they hold the same consumers, or are states of one bank, whose consumers keep their numbers. Has `len`, `in`,
+    and can be pickled.
 
     Examples
     --------
@@ -321,7 +322,7 @@ class Audience:
         if not isinstance(other, Audience):
             return NotImplemented
         inner: _core.Audience = getattr(self._inner, operation)(other._inner)
-        return Audience(inner, self._universe or other._universe)
+        return Audience._found(inner)
 
     def __or__(self, other: Audience) -> Audience:
         result: Audience = self._combined(other, "union")

@@ -6,14 +6,15 @@ import datetime
 import json
 import os
 import time
+import warnings
 from collections.abc import Iterable, Sequence
-from types import TracebackType
+from types import EllipsisType, TracebackType
 from typing import Any
 
 from aipl import _core
 from aipl._arguments import choice, count, day, text, type_error
 from aipl._audience import Audience, Universe
-from aipl._errors import ParameterError, StoreLockedError
+from aipl._errors import ParameterError, RejectedRowsWarning, StoreLockedError
 from aipl._events import Events, Progress, checked_progress, from_arrow, scan_csv, scan_ipc, scan_parquet
 from aipl._identity import IdentityMap, IdType, Rows, _how, _id_types, _limit, _rows
 from aipl._model import StageModel
@@ -222,12 +223,13 @@ class DataBank:
         batch_id: str,
         id_types: Iterable[str | IdType] | None = None,
         id_type: str | None = None,
-        unknown: str = "keep",
-        max_people_per_id: int | None = 10,
-        max_component: int | None = None,
+        unknown: str | None = None,
+        max_people_per_id: int | None | EllipsisType = ...,
+        max_component: int | None | EllipsisType = ...,
         seen_at: str | None = None,
         source: str | None = None,
         on_error: str = "reject",
+        forget_expired: bool = False,
         progress: Progress | None = None,
     ) -> dict[str, Any]:
         """Take in a batch of identity rows: all of it or nothing, once. From the first one on, every question counts persons.
@@ -235,11 +237,11 @@ class DataBank:
         The bank keeps accounts as they came, and a person has the number of its oldest account. So a batch of links rewrites no event, the
         answer is that of a bank that was built anew with all links, and a question costs what it costs without links. Audiences of
         persons combine until the next batch of links; saved ones keep their accounts, and are the persons who have one of these. Kept
-        days stay as long as no account moves from one person to another.
+        days stay as long as no account that was there when they were kept moves from one person to another.
 
         Parameters
         ----------
-        rows, max_people_per_id, max_component, seen_at, source, on_error, progress
+        rows, seen_at, source, on_error, progress
             As of `resolve_identities`.
         batch_id : str
             As of `ingest`; batches of events and links share one list.
@@ -247,21 +249,31 @@ class DataBank:
             The id types, in order of priority. Settled by the first batch of links; later ones leave it out.
         id_type : str
             The id type of the bank's consumers. Settled by the first batch as well.
-        unknown : {"keep", "reject"}
-            Whether a consumer that no link knows is a person of its own, or no event of it counts.
+        unknown : {"keep", "reject"}, optional
+            Whether a consumer that no link knows is a person of its own (the default), or no event of it counts. Settled by the first batch.
+        max_people_per_id, max_component : int or None, optional
+            As of `resolve_identities`; settled by the first batch (10 and None there, unless they are given).
+        forget_expired : bool
+            Drop kept days that could not be made again, since their events are expired. If not, links that would drop one are refused.
 
         Returns
         -------
         dict
-            `batch_id`, `commit`, `replayed`, `rows_added`, `persons` and `ids` afterwards, `accounts_moved` (accounts of the bank that
-            are another person's than before), `dropped_days` (kept days that no longer hold, since accounts moved), `seconds`.
+            `batch_id`, `commit`, `replayed`; rows: `rows_read`, `rows_added` (with an identifier that can be one), and `rejected` values by
+            reason with `examples`; `persons` and `ids` afterwards, `accounts_moved` (accounts of the bank that are another person's than
+            before), `dropped_days` (kept days that no longer hold, since accounts moved), `seconds`.
 
         Raises
         ------
         ParameterError
-            If the first batch comes without id types, or a later one with others.
+            If the first batch comes without id types, a later one with other rules, or links would drop a kept day for good.
         StoreError, ColumnNotFoundError, SchemaError, RejectedRowsError
             As of `ingest` and `resolve_identities`.
+
+        Warns
+        -----
+        RejectedRowsWarning
+            Once, if there are values that cannot be identifiers.
 
         Examples
         --------
@@ -273,26 +285,35 @@ class DataBank:
         >>> aipl.snapshot(bank, model, as_of="2024-06-30").counts().to_pydict()["consumers"]
         [0, 1, 2, 1]
         """
+        people = self.identity
+        types = people.id_types if id_types is None and people is not None else _id_types(id_types or [])
         rules = None
-        types = self.identity.id_types if id_types is None and self.identity is not None else _id_types(id_types or [])
-        if id_types is not None or id_type is not None:
-            reject = choice("unknown", unknown, ("keep", "reject")) == "reject"
+        if (id_types, id_type, unknown, max_people_per_id, max_component) != (None, None, None, ..., ...):
+            if people is None and (id_types is None or id_type is None):
+                missing = "id_types" if id_types is None else "id_type"
+                raise ParameterError(f"{missing}: the first batch of links says which id types there are, and which one consumers are")
+            settled = self.info()["identity"] or {"id_type": id_type, "unknown": "keep"}
+            limits = (10, None) if people is None else (people.max_people_per_id, people.max_component)
             rules = (
                 json.dumps([kind._data for kind in types]),
-                _limit("max_people_per_id", max_people_per_id),
-                _limit("max_component", max_component),
-                text("id_type", id_type),
-                reject,
+                limits[0] if max_people_per_id is ... else _limit("max_people_per_id", max_people_per_id),
+                limits[1] if max_component is ... else _limit("max_component", max_component),
+                text("id_type", settled["id_type"] if id_type is None else id_type),
+                choice("unknown", settled["unknown"] if unknown is None else unknown, ("keep", "reject")) == "reject",
             )
         told: dict[str, Any] = json.loads(
             self._inner.ingest_links(
                 _rows(rows, [kind.name for kind in types]),
                 text("batch_id", batch_id),
                 rules,
-                _how(seen_at, source, self.tz, on_error),
+                (_how(seen_at, source, self.tz, on_error), forget_expired),
                 checked_progress(progress),
             )
         )
+        if told["rejected"] and not told["replayed"]:
+            reasons = ", ".join(f"{reason} {number:,}" for reason, number in told["rejected"].items())
+            message = f"values could not be used ({reasons}); the report has the first examples"
+            warnings.warn(message, RejectedRowsWarning, stacklevel=2)
         return told
 
     @property
@@ -440,8 +461,8 @@ class DataBank:
         Raises
         ------
         ParameterError
-            If the audience was made from something else, or before the newest links; bring its identifiers by
-            `Audience.from_ids(ids, bank)`.
+            If the audience was made from something else, or before the newest links. Bring identifiers that last: those of
+            consumers by `Audience.from_ids(ids, bank)`, those of persons by `Audience.from_ids(old.ids(id_type=...), bank, id_type=...)`, which gives a report beside.
 
         Examples
         --------

@@ -260,6 +260,22 @@ def _ingest(options: argparse.Namespace) -> None:
         _put(_pairs(told), options)
 
 
+def _links(options: argparse.Namespace) -> None:
+    with DataBank.open(options.bank, "rw", timeout=options.wait) as bank:
+        told = bank.ingest_links(
+            options.files,
+            batch_id=options.batch_id,
+            id_types=options.id_types,
+            id_type=options.id_type,
+            unknown=options.unknown,
+            max_people_per_id=options.max_people_per_id,
+            forget_expired=options.forget_expired,
+            on_error=options.on_error,
+            progress=_progress(),
+        )
+        _put(_pairs(told), options)
+
+
 def _events(bank: DataBank, options: argparse.Namespace) -> Events:
     schema, tz = bank.source_schema, bank.tz
     ending = Path(options.files[0]).suffix.lower()
@@ -322,7 +338,8 @@ def _audience_save(options: argparse.Namespace) -> None:
 
 def _audience_export(options: argparse.Namespace) -> None:
     audience = DataBank.open(options.bank).audience(options.name, options.version)
-    _put(_Output(rows=[{"consumer": consumer} for consumer in audience.ids()], columns=("consumer",)), options)
+    named = options.id_type or "consumer"
+    _put(_Output(rows=[{named: consumer} for consumer in audience.ids(id_type=options.id_type)], columns=(named,)), options)
 
 
 def _audience_list(options: argparse.Namespace) -> None:
@@ -404,6 +421,19 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--memory-limit", type=_size, default=1 << 30, metavar="SIZE", help="such as 512MiB (default: 1GiB)")
     command.add_argument("--no-compact", action="store_true", help="do not merge small segments afterwards")
 
+    command = add(commands, "links", _links, "Take in a batch of identity rows: from the first one on, consumers are persons.",
+                  "aipl links bank links/2024-11-11.parquet --batch-id links-2024-11-11 --id-types phone,account --id-type account",
+                  writes=True)  # fmt: skip
+    command.add_argument("files", nargs="+", metavar="FILE", help="files, patterns or folders, with a column an id type")
+    command.add_argument("--batch-id", required=True, help="names the batch for ever, such as its day")
+    command.add_argument("--id-types", type=lambda names: names.split(","), metavar="NAMES",
+                         help="in order of priority; settled by the first batch, as are the next three")  # fmt: skip
+    command.add_argument("--id-type", metavar="NAME", help="which of them the bank's consumers are")
+    command.add_argument("--unknown", choices=("keep", "reject"), help="consumers that no link knows (default: keep)")
+    command.add_argument("--max-people-per-id", type=int, default=..., metavar="NUMBER", help="default: 10")
+    command.add_argument("--forget-expired", action="store_true", help="drop kept days that could not be made again")
+    command.add_argument("--on-error", choices=("reject", "raise"), default="reject", help="what a value that is no identifier does")
+
     command = add(commands, "snapshot", _snapshot, "Consumers by scope and stage at the close of a day.",
                   "aipl snapshot bank --as-of 2024-11-11 --out counts.csv")  # fmt: skip
     command.add_argument("--as-of", required=True, metavar="DAY")
@@ -445,8 +475,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--note", default="")
     ask_model(command)
     command = add(audiences, "export", _audience_export, "Write the consumers of a saved audience.",
-                  "aipl audience export bank loyal --out loyal.csv")  # fmt: skip
+                  "aipl audience export bank loyal --id-type phone --out loyal.csv")  # fmt: skip
     command.add_argument("name")
+    command.add_argument("--id-type", help="under links: the persons' values of this id type, instead of their numbers")
     command.add_argument("--version", type=int, help="default: the newest")
     add(audiences, "list", _audience_list, "Every version of every saved audience.", "aipl audience list bank")
 

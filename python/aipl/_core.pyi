@@ -119,7 +119,7 @@ class DataBank:
         rows: Rows,
         batch_id: str,
         rules: tuple[str, int | None, int | None, str, bool] | None,
-        how: _How,
+        how: tuple[_How, bool],
         progress: Any = None,
     ) -> str: ...
     def identity(self) -> IdentityMap | None: ...

@@ -388,6 +388,56 @@ def test_links_make_persons_of_accounts(bank: aipl.DataBank, tmp_path: Path) -> 
         assert set(person.ids(id_type="account")) <= set(again.audience("people").ids(id_type="account"))
 
 
+def test_answers_of_earlier_links_stay_what_they_were(bank: aipl.DataBank) -> None:
+    links = pa.table({"card": ["c1", "c2"], "account": ["u1", "u2"]})
+    bank.ingest_links(links, batch_id="links 1", id_types=["card", "account"], id_type="account")
+    bank.materialize("2024-06-10")
+    held = aipl.snapshot(bank, MODEL, as_of="2024-06-10")
+    fresh = aipl.snapshot(bank, MODEL, as_of="2024-06-10").audience("b1", "A")
+    told = bank.ingest_links(pa.table({"card": ["c1"], "account": ["u2"]}), batch_id="links 2")
+    assert (told["accounts_moved"], told["dropped_days"]) == (1, ["2024-06-10 (databank)"])
+    assert held.audience("b1", "A") == fresh and held.audience("b1", "A").ids() == fresh.ids()
+    with pytest.raises(aipl.UniverseMismatchError):
+        _ = held.audience("b1", "A") & aipl.snapshot(bank, MODEL, as_of="2024-06-10").audience("b1", "A")
+    brought, report = aipl.Audience.from_ids(fresh.ids(id_type="account"), bank, id_type="account")
+    assert report.matched == len(fresh.ids(id_type="account")) and bank.save_audience("brought", brought)["size"] == len(brought)
+    bank.close()
+    assert held.audience("b1", "A").ids() == fresh.ids()
+
+
+def test_audiences_of_two_commits_combine_and_are_pickled(tmp_path: Path) -> None:
+    with aipl.DataBank.create(tmp_path / "own", SCHEMA, tz=ZONE) as bank:
+        bank.ingest(events(BATCHES[DAYS[0]].slice(0, 10)), batch_id="1")
+        early = aipl.snapshot(bank, MODEL, as_of="2024-06-10").audience("b1", "A")
+        bank.ingest(events(BATCHES[DAYS[1]]), batch_id="2")
+        late = aipl.snapshot(bank, MODEL, as_of="2024-06-10").audience("b1", "A")
+        assert len(early.universe) < len(late.universe)
+        for both in (early | late, late | early):
+            assert pickle.loads(pickle.dumps(both)) == both
+            assert aipl.Audience.from_ids(both.ids(), both) == both
+
+
+def test_links_tell_what_they_could_not_use_and_hold_to_their_rules(bank: aipl.DataBank) -> None:
+    links = pa.table({"phone": ["13912345679", "12", None], "account": ["u1", "u2", None]})
+    with pytest.raises(aipl.ParameterError, match="id_type: the first batch of links says"):
+        bank.ingest_links(links, batch_id="l1", id_types=["phone", "account"])
+    rules = {"id_types": ["phone", "account"], "id_type": "account"}
+    with pytest.warns(aipl.RejectedRowsWarning, match="malformed_id 1"):
+        told = bank.ingest_links(links, batch_id="l1", max_people_per_id=3, **rules)
+    assert (told["rows_read"], told["rows_added"], told["rejected"], len(told["examples"])) == (3, 2, {"malformed_id": 1}, 1)
+    more = pa.table({"phone": ["13912345679"], "account": ["u3"]})
+    for wrong, said in [({"unknown": "reject"}, "unknown: .* keep, and not reject"), ({"max_people_per_id": 1}, "3, and not 1"),
+                        ({"id_types": ["account"]}, "id_types: "), ({"id_type": "phone"}, "account, and not phone"),
+                        ({"unknown": "bogus"}, "unknown: "), ({"max_component": 7}, "none, and not 7")]:  # fmt: skip
+        with pytest.raises(aipl.ParameterError, match=said):
+            bank.ingest_links(more, batch_id="l2", **wrong)
+    assert bank.ingest_links(more, batch_id="l2", **rules)["accounts_moved"] == 1
+    with pytest.raises(aipl.ParameterError, match="is the id of a batch of events in commit"):
+        bank.ingest_links(more, batch_id=DAYS[0])
+    with pytest.raises(aipl.ParameterError, match="is the id of a batch of links in commit"):
+        bank.ingest(events(BATCHES[DAYS[0]]), batch_id="l2")
+
+
 # ---- the command line
 
 
@@ -469,3 +519,19 @@ def test_the_nightly_example_runs_and_runs_again(tmp_path: Path, repository: Pat
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "loyal-2024-11-10.csv").read_text().split() == ["consumer", "b"]
     assert aipl.DataBank.open(tmp_path / "bank").info()["batches"] == 2
+
+
+def test_links_on_the_command_line(tmp_path: Path) -> None:
+    bank, links = tmp_path / "bank", tmp_path / "links.csv"
+    links.write_text("phone,account\n13912345679,u1\n13912345679,u2\n", encoding="utf-8")
+    pq.write_table(BATCHES[DAYS[0]], tmp_path / "day.parquet")
+    run("create", bank, "--consumer", "user", "--brand", "brand", "--behavior", "action", "--time", "at", "--tz", ZONE, "--model", "databank")
+    run("ingest", bank, tmp_path / "day.parquet", "--batch-id", "1")
+    taken = run("links", bank, links, "--batch-id", "l1", "--id-types", "phone,account", "--id-type", "account", "--out", tmp_path / "told.json")
+    assert "accounts_moved" in (tmp_path / "told.json").read_text(encoding="utf-8"), taken.stdout
+    run("audience", "save", bank, "aware", "--scope", "b1", "--stage", "A", "--as-of", DAYS[0])
+    run("audience", "export", bank, "aware", "--id-type", "account", "--out", tmp_path / "aware.csv")
+    with open(tmp_path / "aware.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    own = aipl.DataBank.open(bank).audience("aware").ids(id_type="account")
+    assert [row["account"] for row in rows] == own and own

@@ -81,29 +81,34 @@ pub(crate) struct Within {
     bits: RoaringBitmap,
     /// Consumers of the audience, with those whose identifier cannot be one of the source's.
     consumers: u64,
+    /// Whether they are persons.
+    persons: bool,
 }
 
 impl Within {
     pub fn new(audience: &Audience, source: &dyn Timelines) -> Result<Self, AnalysisError> {
         let (universe, id_kind) = (audience.universe()?, source.id_kind("consumer"));
+        let persons = universe.people().is_some();
         if universe.id_kind() == id_kind {
             return Ok(Within {
                 universe: universe.clone(),
                 bits: audience.bits().clone(),
                 consumers: audience.len(),
+                persons,
             });
         }
         let universe = Universe::of_ids(id_kind, audience.ids()?);
         Ok(Within {
             bits: universe.numbers().map(|idx| idx.0).collect(),
             consumers: audience.len(),
+            persons,
             universe: Arc::new(universe),
         })
     }
 
     /// Whether it has consumers and none of them can be one of these: of another type, or accounts where these are persons.
     fn is_stranger(&self, universe: &Universe) -> bool {
-        let of_other_kind = self.universe.people().is_some() != universe.people().is_some();
+        let of_other_kind = self.persons != universe.people().is_some();
         let known = |idx: u32| universe.find(&self.universe.id(ConsumerIdx(idx))).is_some();
         self.consumers > 0 && (self.bits.is_empty() || of_other_kind && !self.bits.iter().any(known))
     }
@@ -266,6 +271,23 @@ impl<'a> Asked<'a> {
     pub fn kept(&self, day: Day) -> Result<Option<Arc<dyn KeptStages>>, AnalysisError> {
         let Some(model) = self.model else { return Ok(None) };
         Ok(self.source.kept(model, day)?)
+    }
+
+    /// The stages of several days, if the source keeps them all, and all as of one state of it.
+    pub fn all_kept(&self, days: &[Day]) -> Result<Option<Vec<Arc<dyn KeptStages>>>, AnalysisError> {
+        // A home that is written to meanwhile is asked again, and if it never rests its events are.
+        const TRIES: usize = 10;
+        for _ in 0..TRIES {
+            let mut all: Vec<Arc<dyn KeptStages>> = Vec::with_capacity(days.len());
+            for day in days {
+                let Some(kept) = self.kept(*day)? else { return Ok(None) };
+                all.push(kept);
+            }
+            if all.windows(2).all(|pair| pair[0].fingerprint() == pair[1].fingerprint()) {
+                return Ok(Some(all));
+            }
+        }
+        Ok(None)
     }
 
     /// The question about the days from `first` to `last`.

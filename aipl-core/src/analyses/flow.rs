@@ -280,9 +280,10 @@ fn kept_moves(asked: &Asked<'_>, days: (Day, Day), params: &FlowParams) -> Resul
     if params.mode != FlowMode::Endpoint {
         return Ok(None);
     }
-    let (Some(first), Some(last)) = (asked.kept(days.0)?, asked.kept(days.1)?) else {
+    let Some(kept) = asked.all_kept(&[days.0, days.1])? else {
         return Ok(None);
     };
+    let [first, last] = &kept[..] else { return Ok(None) };
     let universe = last.universe()?;
     let within = params.within.as_ref();
     if !first.whole() || within.is_some_and(|within| within.fingerprint() != universe.fingerprint()) {
@@ -298,7 +299,7 @@ fn kept_moves(asked: &Asked<'_>, days: (Day, Day), params: &FlowParams) -> Resul
             };
             Ok((0..all).map(|set| kept.set(place, set)).collect::<Result<_, _>>()?)
         };
-        let (from, to) = (sets(&first, stages + 1)?, sets(&last, stages)?);
+        let (from, to) = (sets(first, stages + 1)?, sets(last, stages)?);
         let before = &from[stages];
         let mut found: Vec<(u32, u8, u8)> = Vec::new();
         for stage in 0..stages {

@@ -174,14 +174,7 @@ fn kept_days(asked: &Asked<'_>, steps: &Steps, params: &TrendParams) -> Result<O
     if params.measure != Measure::Stock || params.step != Step::Day {
         return Ok(None);
     }
-    let mut kept = Vec::with_capacity(steps.days.len());
-    for day in &steps.days {
-        match asked.kept(*day)? {
-            Some(stages) => kept.push(stages),
-            None => return Ok(None),
-        }
-    }
-    Ok(Some(kept))
+    asked.all_kept(&steps.days)
 }
 
 /// The trend of days that are all kept; no event is read.

@@ -169,9 +169,14 @@ impl Audience {
         bits: impl FnOnce(&RoaringBitmap, &RoaringBitmap) -> RoaringBitmap,
     ) -> Result<Self, AudienceError> {
         self.same_universe(other)?;
-        // The side that knows its identifiers lends them to the result; of two states of a bank, the later one.
+        // The side that knows its identifiers lends them to the result; of two states of a bank, the later one; of two copies, the one that
+        // knows the accounts behind persons.
         let universe = match (&self.universe, &other.universe) {
-            (UniverseRef::Known(own), UniverseRef::Known(theirs)) if own.len() < theirs.len() => &other.universe,
+            (UniverseRef::Known(own), UniverseRef::Known(theirs))
+                if (own.len(), own.people().is_some()) < (theirs.len(), theirs.people().is_some()) =>
+            {
+                &other.universe
+            }
             (UniverseRef::Known(_), _) => &self.universe,
             (UniverseRef::Fingerprint(_), _) => &other.universe,
         };

@@ -47,8 +47,7 @@ impl Timelines for DataBank {
     }
 
     fn fingerprint(&self) -> String {
-        let state = self.state();
-        format!("bank {} at commit {}", state.bank.id, state.seq)
+        self.state().fingerprint()
     }
 
     fn visit(&self, question: &Question<'_>, runtime: &Runtime<'_>, show: Visit<'_>) -> Result<Visited, ScanError> {
@@ -316,7 +315,7 @@ impl Timelines for Snapshot {
     }
 
     fn fingerprint(&self) -> String {
-        self.bank.fingerprint()
+        self.state.fingerprint()
     }
 
     fn visit(&self, question: &Question<'_>, runtime: &Runtime<'_>, show: Visit<'_>) -> Result<Visited, ScanError> {

@@ -529,13 +529,18 @@ impl DataBank {
     }
 
     pub(super) fn check_process(&self) -> Result<()> {
+        self.check_fork()?;
+        if self.shared.closed.load(Ordering::Relaxed) {
+            return Err(BankError::Closed);
+        }
+        Ok(())
+    }
+
+    /// Refuses a handle that came along with a fork.
+    pub(super) fn check_fork(&self) -> Result<()> {
         let here = std::process::id();
         if here == self.shared.process {
-            return if self.shared.closed.load(Ordering::Relaxed) {
-                Err(BankError::Closed)
-            } else {
-                Ok(())
-            };
+            return Ok(());
         }
         Err(BankError::Forked {
             opened: self.shared.process,

@@ -12,6 +12,7 @@ use crate::bank::consumers::{self, Newcomers};
 use crate::bank::error::BankError;
 use crate::bank::files::{Published, check_space, hex128};
 use crate::bank::handle::DataBank;
+use crate::bank::links::check_kind;
 use crate::bank::merge::{Fate, FieldColumn, Finals, LeftOut, Merge, Part, gathered};
 use crate::bank::record::{BatchRecord, Record};
 use crate::bank::rows::Shape;
@@ -184,6 +185,7 @@ impl DataBank {
             new_consumers,
         };
         if let Some((commit, had)) = state.batches.get(batch_id) {
+            check_kind(&self.records(), *commit, batch_id, "ingest")?;
             return replayed(*commit, had, &record, tally, started);
         }
         check_space(

@@ -1,7 +1,7 @@
 //! Days whose stages are kept as sets: a snapshot of them reads no event.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use roaring::RoaringBitmap;
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use crate::base::{ConsumerIdx, Day, IdValue};
 use crate::model::{Program, StageModel, compile};
 use crate::stage::{Interval, IntervalFinder};
 use crate::timeline::scan::ScanError;
-use crate::timeline::timelines::{KeptStages, Timelines};
+use crate::timeline::timelines::KeptStages;
 use crate::timeline::{Bucket, IdentityCounts, Question, Runtime, ScopeValue, Universe, fold};
 
 type Result<T> = std::result::Result<T, BankError>;
@@ -122,6 +122,7 @@ impl DataBank {
                 file: file.record.name.clone(),
                 from,
                 whole,
+                arrived: 0,
             };
             let (bytes, width) = (file.record.bytes, model.stages.len() + 1);
             let record = Record {
@@ -216,7 +217,7 @@ impl DataBank {
     /// The same from a kept day on: who was in a stage before or on that day is known from its sets.
     fn stages_since(
         &self,
-        state: &State,
+        state: &Arc<State>,
         kept: &KeptRecord,
         program: &Program,
         day: Day,
@@ -243,7 +244,7 @@ impl DataBank {
         SetFile::open(self.path(), record, &self.blocks(record)?)
     }
 
-    fn open_kept(&self, state: &State, kept: &KeptRecord) -> Result<Kept> {
+    fn open_kept(&self, state: &Arc<State>, kept: &KeptRecord) -> Result<Kept> {
         let file = self.set_file(state, &kept.file)?;
         let (scopes, width) = (read_scopes(&file.directory), file.directory.stages.len() + 1);
         if file.directory.sets.len() != scopes.len() * width || file.directory.listed.len() != scopes.len() {
@@ -254,7 +255,8 @@ impl DataBank {
             counts: counts.map(|entry| entry.2 as i64).collect(),
             whole: kept.whole,
             bank: self.clone(),
-            consumers: state.consumers.clone(),
+            state: state.clone(),
+            universe: OnceLock::new(),
             scopes,
             file,
         })
@@ -324,11 +326,12 @@ fn read_scopes(directory: &Directory) -> Vec<ScopeValue> {
 #[derive(Debug)]
 struct Kept {
     bank: DataBank,
+    /// The state that the day was found in: what its numbers stand for, whatever comes later.
+    state: Arc<State>,
+    universe: OnceLock<Arc<Universe>>,
     file: SetFile,
     scopes: Vec<ScopeValue>,
     counts: Vec<i64>,
-    /// Consumers of the bank by bucket.
-    consumers: Vec<u32>,
     whole: bool,
 }
 
@@ -351,18 +354,30 @@ impl KeptStages for Kept {
 
     fn set(&self, scope: usize, set: usize) -> std::result::Result<RoaringBitmap, ScanError> {
         let width = self.file.directory.stages.len() + 1;
-        Ok(self.file.set(scope * width + set, &self.consumers)?)
+        Ok(self.file.set(scope * width + set, &self.state.consumers)?)
     }
 
     fn identity(&self) -> Option<IdentityCounts> {
-        self.file.directory.identity.clone()
+        // A day that was kept before the first links, none of which moved an account that it knows, has no counts of its own.
+        let live = || IdentityCounts::of(&*self.universe().ok()?);
+        self.file
+            .directory
+            .identity
+            .clone()
+            .or_else(|| self.state.links.as_ref().and_then(|_| live()))
     }
 
     fn universe(&self) -> std::result::Result<Arc<Universe>, ScanError> {
-        Ok(self.bank.consumers(&Runtime::default())?)
+        if let Some(universe) = self.universe.get() {
+            return Ok(universe.clone());
+        }
+        // An answer that was given stays good when the bank is closed.
+        self.bank.check_fork()?;
+        let universe = self.bank.consumers_of(&self.state, &Runtime::default())?;
+        Ok(self.universe.get_or_init(|| universe).clone())
     }
 
     fn fingerprint(&self) -> String {
-        self.bank.fingerprint()
+        self.state.fingerprint()
     }
 }

@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Int64Type};
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::bank::catalog::Commit;
 use crate::bank::error::BankError;
 use crate::bank::files::{CheckedFile, NewFile, Published, hex128};
 use crate::bank::handle::DataBank;
@@ -19,6 +20,9 @@ use crate::bank::persons::Persons;
 use crate::bank::record::{BatchRecord, KeptRecord, LinksRecord, Record};
 use crate::bank::segment::arrow_fault;
 use crate::bank::state::State;
+use crate::base::ConsumerIdx;
+use crate::base::suggest::some_of;
+use crate::event::Tally;
 use crate::identity::{Guards, IdType, IdTypeOf, IdentityMap, People, Reading, Unknown};
 use crate::source::{OnError, Source, SourceError};
 use crate::timeline::{Runtime, add_identities, read_identities, resolve_identities, write_identities};
@@ -38,6 +42,15 @@ pub struct LinkRules {
     pub unknown: Unknown,
 }
 
+/// Optional parameters of [`DataBank::ingest_links`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LinkParams {
+    /// What happens to rows with identifiers that cannot be ones.
+    pub on_error: OnError,
+    /// Whether kept days are dropped that could not be made again, since their events are expired. If not, links that would drop one are refused.
+    pub forget_expired: bool,
+}
+
 /// What became of a batch of links.
 #[derive(Debug, Clone)]
 pub struct LinkReport {
@@ -47,6 +60,8 @@ pub struct LinkReport {
     pub commit: u64,
     /// Whether the bank had the batch already, with the same content.
     pub replayed: bool,
+    /// Rows read and rejected identifiers, with examples.
+    pub tally: Tally,
     /// Persons and identifiers afterwards.
     pub persons: u64,
     /// Identifiers afterwards.
@@ -67,7 +82,10 @@ impl LinkReport {
             "batch_id": self.batch.id,
             "replayed": self.replayed,
             "commit": self.commit,
+            "rows_read": self.batch.rows_read,
             "rows_added": self.batch.rows_added,
+            "rejected": self.tally.rejected_json(),
+            "examples": Value::Array(self.tally.examples().map(crate::event::Example::to_json).collect()),
             "persons": self.persons,
             "ids": self.ids,
             "accounts_moved": self.accounts_moved,
@@ -82,14 +100,14 @@ impl DataBank {
     ///
     /// # Errors
     /// As [`DataBank::ingest`]; [`BankError::Parameter`] where the first batch comes without rules or a later one with other ones; what
-    /// [`resolve_identities`] refuses.
+    /// [`resolve_identities`] refuses; a kept day that would be lost for good.
     pub fn ingest_links(
         &self,
         rows: &dyn Source,
         batch_id: &str,
         rules: Option<&LinkRules>,
         reading: &Reading,
-        on_error: OnError,
+        params: &LinkParams,
         runtime: &Runtime<'_>,
     ) -> Result<LinkReport> {
         check_batch_id(batch_id)?;
@@ -97,15 +115,16 @@ impl DataBank {
             let (started, state) = (Instant::now(), self.state());
             let had = self.people_of(&state, runtime)?;
             let (types, guards, links) = settle_rules(&state, had.as_deref(), rules)?;
-            let own = resolve_identities(rows, types, guards, reading, on_error, runtime)?;
+            let own = resolve_identities(rows, types, guards, reading, params.on_error, runtime)?;
             let batch = BatchRecord {
                 id: batch_id.to_owned(),
                 content: hex128(content(&own)?),
-                rows_read: own.rows() as u64,
+                rows_read: own.tally().rows_read,
                 rows_added: own.rows() as u64,
                 ..BatchRecord::default()
             };
             if let Some((commit, known)) = state.batches.get(batch_id) {
+                check_kind(&self.records(), *commit, batch_id, "ingest_links")?;
                 if known.content != batch.content {
                     return Err(BankError::BatchConflict {
                         id: batch_id.to_owned(),
@@ -114,10 +133,11 @@ impl DataBank {
                     });
                 }
                 let map = had.as_ref().map_or(&own, |people| people.map());
-                return Ok(report(known.clone(), *commit, true, map, started));
+                return Ok(report((known.clone(), own.tally().clone()), *commit, true, map, started));
             }
+            let tally = own.tally().clone();
             let map = match &had {
-                Some(people) => add_identities(people.map(), rows, reading, on_error, runtime)?,
+                Some(people) => add_identities(people.map(), rows, reading, params.on_error, runtime)?,
                 None => own,
             };
             // The rules are found wrong before anything is written.
@@ -133,11 +153,13 @@ impl DataBank {
                 ..(*state).clone()
             };
             let persons = self.persons_with(&next, &people, runtime)?;
-            let accounts_moved = Persons::moved_since(self.persons_of(&state, runtime)?.as_deref(), &persons);
-            // Kept days are sets of homes, which stand where they stood as long as no account moves.
-            let touched = if accounts_moved == 0 { &[][..] } else { &state.kept[..] };
+            let moved = Persons::moved_since(self.persons_of(&state, runtime)?.as_deref(), &persons);
+            let touched = touched_days(&state, &moved);
+            if !params.forget_expired {
+                check_history(&state, &touched, moved.len())?;
+            }
             let dropped: Vec<String> = touched.iter().map(|kept| kept.file.clone()).collect();
-            let dropped_days = touched.iter().map(KeptRecord::describe).collect();
+            let dropped_days = touched.iter().map(|kept| kept.describe()).collect();
             let record = Record {
                 batch: Some(batch.clone()),
                 links: Some(links),
@@ -150,9 +172,9 @@ impl DataBank {
             self.remember_people(name, Arc::new(people));
             self.remember_persons(next.persons_key(), Arc::new(persons));
             Ok(LinkReport {
-                accounts_moved,
+                accounts_moved: moved.len() as u64,
                 dropped_days,
-                ..report(batch, commit, false, &map, started)
+                ..report((batch, tally), commit, false, &map, started)
             })
         })
     }
@@ -214,26 +236,110 @@ fn settle_rules(state: &State, had: Option<&People>, rules: Option<&LinkRules>) 
         };
         return Ok((rules.types.clone(), rules.guards, links));
     };
-    let same = |rules: &LinkRules| {
-        rules.types == people.map().types()
-            && rules.guards == people.map().guards()
-            && rules.id_type == links.id_type
-            && rules.unknown == unknown_of(&links)
-    };
-    if rules.is_some_and(|rules| !same(rules)) {
-        let problem = "the rules of persons were settled by the first batch of links; leave them out, or build a bank anew";
-        return Err(BankError::parameter("id_types", problem));
+    if let Some(rules) = rules {
+        check_settled(rules, people, &links)?;
     }
     Ok((people.map().types().to_vec(), people.map().guards(), links))
+}
+
+/// Refuses rules that are not those of the first batch.
+fn check_settled(rules: &LinkRules, people: &People, links: &LinksRecord) -> Result<()> {
+    let (guards, own) = (people.map().guards(), &rules.guards);
+    let limit = |limit: Option<u32>| limit.map_or_else(|| "none".to_owned(), |limit| limit.to_string());
+    let names = |types: &[IdType]| types.iter().map(|id_type| id_type.name.as_str()).collect::<Vec<_>>().join(", ");
+    let differs = [
+        (
+            "id_types",
+            rules.types != people.map().types(),
+            names(people.map().types()),
+            format!("{}, or one of them with other properties", names(&rules.types)),
+        ),
+        (
+            "id_type",
+            rules.id_type != links.id_type,
+            links.id_type.clone(),
+            rules.id_type.clone(),
+        ),
+        (
+            "unknown",
+            rules.unknown != unknown_of(links),
+            format!("{:?}", unknown_of(links)),
+            format!("{:?}", rules.unknown),
+        ),
+        (
+            "max_people_per_id",
+            own.max_people_per_id != guards.max_people_per_id,
+            limit(guards.max_people_per_id),
+            limit(own.max_people_per_id),
+        ),
+        (
+            "max_component",
+            own.max_component != guards.max_component,
+            limit(guards.max_component),
+            limit(own.max_component),
+        ),
+    ];
+    match differs.into_iter().find(|(_, differs, ..)| *differs) {
+        None => Ok(()),
+        Some((parameter, _, settled, given)) => {
+            let (settled, given) = (settled.to_lowercase(), given.to_lowercase());
+            let problem = format!(
+                "the first batch of links settled the rules of persons: {settled}, and not {given}; leave it out, or build a bank anew"
+            );
+            Err(BankError::parameter(parameter, problem))
+        }
+    }
 }
 
 fn unknown_of(links: &LinksRecord) -> Unknown {
     if links.reject_unknown { Unknown::Reject } else { Unknown::Keep }
 }
 
-fn report(batch: BatchRecord, commit: u64, replayed: bool, map: &IdentityMap, started: Instant) -> LinkReport {
+/// Kept days whose sets have an account that moves. Days are sets of homes, a home is the oldest account of its person, and accounts that
+/// came after a day was kept are not in its sets: so it holds as long as nobody moves who was there.
+fn touched_days<'s>(state: &'s State, moved: &[ConsumerIdx]) -> Vec<&'s KeptRecord> {
+    let first = moved.iter().map(|idx| state.arrival(*idx)).min();
+    let touched = |kept: &&KeptRecord| first.is_some_and(|first| first < kept.arrived);
+    state.kept.iter().filter(touched).collect()
+}
+
+/// Refuses to drop days that could not be made again.
+fn check_history(state: &State, touched: &[&KeptRecord], moved: usize) -> Result<()> {
+    let Some(expired) = state.expired else { return Ok(()) };
+    let lost: Vec<String> = touched
+        .iter()
+        .filter(|kept| kept.from < expired.number())
+        .map(|kept| kept.describe())
+        .collect();
+    if lost.is_empty() {
+        return Ok(());
+    }
+    let problem = format!(
+        "these links move {moved} accounts, and so drop kept days whose events are expired, which could not be made again: {}; \
+         drop them by name first, or set forget_expired",
+        some_of(&lost)
+    );
+    Err(BankError::parameter("forget_expired", problem))
+}
+
+/// Refuses an id that is of a batch of the other kind.
+pub(super) fn check_kind(commits: &[Commit], seq: u64, id: &str, kind: &str) -> Result<()> {
+    let had = commits
+        .iter()
+        .find(|commit| commit.seq == seq)
+        .map(|commit| commit.record.kind.as_str());
+    if had.is_none_or(|had| had == kind) {
+        return Ok(());
+    }
+    let [is, wanted] = [had == Some("ingest"), kind == "ingest"].map(|events| if events { "events" } else { "links" });
+    let problem = format!("{id:?} is the id of a batch of {is} in commit {seq}, and this is one of {wanted}");
+    Err(BankError::parameter("batch_id", problem))
+}
+
+fn report((batch, tally): (BatchRecord, Tally), commit: u64, replayed: bool, map: &IdentityMap, started: Instant) -> LinkReport {
     LinkReport {
         batch,
+        tally,
         commit,
         replayed,
         persons: map.len() as u64,
@@ -244,10 +350,11 @@ fn report(batch: BatchRecord, commit: u64, replayed: bool, map: &IdentityMap, st
     }
 }
 
-/// What rows say, whatever their order: the wrapping sum over rows of the XXH3-128 of their identifiers in order, time and source.
+/// What rows say, whatever their order: the wrapping sum over rows of the XXH3-128 of their identifiers in order, time and source, to that
+/// of the word `links`.
 fn content(map: &IdentityMap) -> Result<u128> {
     let (_, observations) = map.observations().map_err(SourceError::from)?;
-    let (mut content, mut row, mut ids) = (0u128, None, Vec::new());
+    let (mut content, mut row, mut ids) = (xxh3_128(b"links"), None, Vec::new());
     let mut end = |ids: &mut Vec<String>| {
         ids.sort_unstable();
         content = content.wrapping_add(xxh3_128(ids.join("\u{1f}").as_bytes()));

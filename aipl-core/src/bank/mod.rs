@@ -32,7 +32,7 @@ pub use error::BankError;
 pub use handle::{CreateParams, DataBank, Mode};
 pub use ingest::{IngestParams, IngestReport, LEAST_MEMORY};
 pub use kept::{KeptDay, MaterializeReport};
-pub use links::{LinkReport, LinkRules};
+pub use links::{LinkParams, LinkReport, LinkRules};
 pub use record::{AudienceRecord, BatchRecord};
 
 use crate::base::Day;

@@ -2,6 +2,7 @@
 //! and count at home. So links rewrite no event, a merge moves the accounts of one of the two persons and nobody else, and numbers last from
 //! one batch of links to the next.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use roaring::RoaringBitmap;
@@ -119,26 +120,22 @@ impl Persons {
         accounts
     }
 
-    /// How many accounts count where they did not count before.
-    pub fn moved_since(before: Option<&Persons>, after: &Persons) -> u64 {
-        let none = Vec::new();
-        let of_bucket = |bucket: usize| {
-            let old = before.map_or(&none, |persons| &persons.moved[bucket]);
-            let new = &after.moved[bucket];
-            let changed = |one: &[(u32, Elsewhere)], other: &[(u32, Elsewhere)]| {
-                let find = |local: &u32| other.binary_search_by_key(local, |(local, _)| *local).ok();
-                one.iter()
-                    .filter(|(local, to)| find(local).is_none_or(|place| other[place].1 != *to))
-                    .map(|(local, _)| *local)
-                    .collect::<Vec<u32>>()
+    /// Accounts that count where they did not count before, in order.
+    pub fn moved_since(before: Option<&Persons>, after: &Persons) -> Vec<ConsumerIdx> {
+        let changed = |one: &[(u32, Elsewhere)], other: &[(u32, Elsewhere)]| -> Vec<u32> {
+            let same = |(local, to): &&(u32, Elsewhere)| {
+                let place = other.binary_search_by_key(local, |(local, _)| *local);
+                place.is_ok_and(|place| other[place].1 == *to)
             };
-            let mut locals = changed(old, new);
-            locals.extend(changed(new, old));
-            locals.sort_unstable();
-            locals.dedup();
-            locals.len() as u64
+            one.iter().filter(|moved| !same(moved)).map(|(local, _)| *local).collect()
         };
-        (0..BUCKETS).map(of_bucket).sum()
+        let of_bucket = |bucket: usize| {
+            let old = before.map_or(&[][..], |persons| &persons.moved[bucket]);
+            let new = &after.moved[bucket][..];
+            let locals: BTreeSet<u32> = changed(old, new).into_iter().chain(changed(new, old)).collect();
+            locals.into_iter().map(move |local| ConsumerIdx::new(bucket, local))
+        };
+        (0..BUCKETS).flat_map(of_bucket).collect()
     }
 }
 

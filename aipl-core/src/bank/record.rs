@@ -145,6 +145,9 @@ pub struct KeptRecord {
     pub from: i32,
     /// Whether all earlier days were seen when it was made.
     pub whole: bool,
+    /// How many commits had brought accounts by then; known from the commits themselves.
+    #[serde(skip)]
+    pub arrived: usize,
 }
 
 /// A version of an audience.

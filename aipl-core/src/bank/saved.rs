@@ -42,7 +42,7 @@ impl DataBank {
             let state = self.state();
             if audience.fingerprint() != state.lineage() {
                 let problem = if state.links.is_some() {
-                    "the audience was not made from this bank since its newest links; make it again, or of the bank's consumers by its identifiers"
+                    "the audience was not made from this bank since its newest links; make it again, or by identifiers of an id type, which last"
                 } else {
                     "the audience was not made from this bank; make it of the bank's consumers by its identifiers"
                 };

@@ -13,7 +13,6 @@ use crate::base::{ConsumerIdx, IdKind};
 use crate::event::Tally;
 use crate::source::select::{Selector, Survivors, select_batch};
 use crate::source::{Piece, Plan, Request, Sink, Source, SourceError};
-use crate::timeline::Timelines;
 use crate::timeline::ordered::buckets_of;
 
 /// The events of a bank as a source of their own; the unit of parallel work is one of buckets.
@@ -97,7 +96,7 @@ impl Source for BankSource {
     }
 
     fn fingerprint(&self) -> String {
-        self.snapshot.bank.fingerprint()
+        self.snapshot.state.fingerprint()
     }
 
     fn rows(&self) -> Option<u64> {

@@ -107,7 +107,9 @@ impl State {
             self.links = Some(links.clone());
         }
         self.kept.retain(|kept| !record.dropped.contains(&kept.file));
-        self.kept.extend(record.kept.iter().cloned());
+        let arrived = self.arrivals.len();
+        self.kept
+            .extend(record.kept.iter().cloned().map(|kept| KeptRecord { arrived, ..kept }));
         if let Some(name) = &record.dropped_audience {
             self.audiences.retain(|audience| audience.name != *name);
         }
@@ -145,6 +147,11 @@ impl State {
             return IdKind::Int64;
         }
         self.types.id_kind(role)
+    }
+
+    /// What the state is, in words.
+    pub fn fingerprint(&self) -> String {
+        format!("bank {} at commit {}", self.bank.id, self.seq)
     }
 
     /// How many accounts there are.
