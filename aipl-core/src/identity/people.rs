@@ -209,14 +209,36 @@ impl People {
 }
 
 /// Type and value of unknown accounts, by the number of their person.
-type Strangers = HashMap<i64, (u8, Box<str>)>;
+type Shard = hashbrown::HashMap<i64, (u8, Box<str>)>;
+
+/// Unknown accounts, as they were spread over locks.
+#[derive(Debug)]
+struct Strangers(Vec<Shard>);
+
+impl Strangers {
+    fn len(&self) -> usize {
+        self.0.iter().map(Shard::len).sum()
+    }
+
+    fn get(&self, person: i64) -> Option<&(u8, Box<str>)> {
+        self.0[shard_of(person)].get(&person)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&i64, &(u8, Box<str>))> {
+        self.0.iter().flatten()
+    }
+}
+
+fn shard_of(person: i64) -> usize {
+    person as usize % SHARDS
+}
 
 /// Accounts met while events are read; shared by all workers.
 #[derive(Debug)]
 pub struct Meeting {
     /// A bit for each identifier of the map.
     known: Vec<AtomicU64>,
-    strangers: Vec<Mutex<Strangers>>,
+    strangers: Vec<Mutex<Shard>>,
     clash: AtomicBool,
 }
 
@@ -266,8 +288,7 @@ impl Meeting {
 
     fn note_stranger(&self, people: &People, person: i64, kind: u8, raw: &str) {
         let Some(text) = people.map.canonical(kind, raw) else { return };
-        let shard = &self.strangers[person as usize % SHARDS];
-        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = self.strangers[shard_of(person)].lock().unwrap_or_else(PoisonError::into_inner);
         let kept = shard.entry(person).or_insert_with(|| (kind, (&*text).into()));
         if kept.0 != kind || *kept.1 != *text {
             self.clash.store(true, Relaxed);
@@ -283,10 +304,8 @@ impl Meeting {
             return Err(IdentityError::NumberClash);
         }
         let known = self.known.into_iter().map(|word| u64::from(word.into_inner().count_ones())).sum();
-        let mut strangers = HashMap::new();
-        for shard in self.strangers {
-            strangers.extend(shard.into_inner().unwrap_or_else(PoisonError::into_inner));
-        }
+        let shard = |shard: Mutex<Shard>| shard.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let strangers = Strangers(self.strangers.into_iter().map(shard).collect());
         Ok(Seen { people, known, strangers })
     }
 }
@@ -296,7 +315,6 @@ impl Meeting {
 pub struct Seen {
     people: People,
     known: u64,
-    /// Type and value of unknown accounts, by the number of their person.
     strangers: Strangers,
 }
 
@@ -350,7 +368,7 @@ impl Seen {
                 Some(known) => values.extend(known.into_iter().map(str::to_owned)),
                 None => values.extend(
                     self.strangers
-                        .get(&person)
+                        .get(person)
                         .filter(|(own, _)| *own == kind)
                         .map(|(_, text)| text.to_string()),
                 ),
@@ -413,7 +431,7 @@ impl Seen {
         };
         for text in texts {
             let person = match self.people.person(kind, &text) {
-                Some((person, number)) if number != NONE || self.strangers.contains_key(&person) => Some(person),
+                Some((person, number)) if number != NONE || self.strangers.get(person).is_some() => Some(person),
                 _ => plain.get(text.as_str()).copied(),
             };
             match person {
