@@ -144,7 +144,7 @@ def linked(bank: str, as_of: str) -> dict[str, Any]:
     with aipl.DataBank.open(bank, "rw") as store:
         consumers = pa.concat_tables(pq.read_table(path, columns=["consumer"]) for path in store.files("ids"))["consumer"]
         own = consumers.take(pa.array(range(0, len(consumers), 2)))
-        links = pa.table({"card": pa.array([place // 2 for place in range(len(own))]), "account": own})
+        links = pa.table({"card": [f"c{place // 2}" for place in range(len(own))], "account": own})
         before = min(ask(store) for _ in range(3))
         taking, told = timed(lambda: store.ingest_links(links, batch_id="cards", id_types=["card", "account"], id_type="account"))
     store = aipl.DataBank.open(bank)
