@@ -16,14 +16,13 @@ use crate::bank::consumers;
 use crate::bank::error::BankError;
 use crate::bank::files::{FOLDERS, Published, make_directory, random_name, sync_directory};
 use crate::bank::lock::{ANY_COMMIT, Lease, WriterLock};
-use crate::bank::persons::Persons;
+use crate::bank::persons::KnownPersons;
 use crate::bank::record::{BankRecord, FileRecord, Record};
 use crate::bank::rows::Shape;
 use crate::bank::segment::{ParquetFile, Segment};
 use crate::bank::state::State;
 use crate::base::Zone;
 use crate::event::{EventSchema, SchemaError};
-use crate::identity::People;
 use crate::model::StageModel;
 use crate::timeline::{Runtime, Universe};
 
@@ -91,6 +90,7 @@ pub(super) struct Shared {
     writer: Mutex<Option<WriterLock>>,
     lease: Mutex<Option<Lease>>,
     inside: Mutex<Inside>,
+    pub known: Mutex<KnownPersons>,
     closed: AtomicBool,
     /// Held through every operation that writes.
     writing: Mutex<()>,
@@ -104,10 +104,6 @@ struct Inside {
     blocks: HashMap<String, Vec<u8>>,
     segments: HashMap<String, Arc<Segment>>,
     universe: Option<Arc<Universe>>,
-    /// The persons of a file of links.
-    people: Option<(String, Arc<People>)>,
-    /// The persons of a state's accounts.
-    persons: Option<(u128, Arc<Persons>)>,
     /// Every state that somebody may still read.
     states: Vec<Weak<State>>,
 }
@@ -123,7 +119,7 @@ impl fmt::Debug for DataBank {
     }
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -242,6 +238,7 @@ impl DataBank {
             writer: Mutex::new(writer),
             lease: Mutex::new(lease),
             inside: Mutex::new(inside),
+            known: Mutex::default(),
             closed: AtomicBool::new(false),
             writing: Mutex::new(()),
             poison: Mutex::new(None),
@@ -268,10 +265,7 @@ impl DataBank {
             let mut fresh = Inside::new(contents)?;
             fresh.segments = std::mem::take(&mut inside.segments);
             fresh.states.append(&mut inside.states);
-            // Accounts and links are known by what they are of.
             fresh.universe = inside.universe.take();
-            fresh.people = inside.people.take();
-            fresh.persons = inside.persons.take();
             *inside = fresh;
             self.note_commits(&inside);
         }
@@ -458,32 +452,6 @@ impl DataBank {
         locked(&self.shared.inside).universe = Some(universe);
     }
 
-    pub(super) fn known_people(&self, file: &str) -> Option<Arc<People>> {
-        let inside = locked(&self.shared.inside);
-        inside
-            .people
-            .as_ref()
-            .filter(|(known, _)| known == file)
-            .map(|(_, people)| people.clone())
-    }
-
-    pub(super) fn remember_people(&self, file: String, people: Arc<People>) {
-        locked(&self.shared.inside).people = Some((file, people));
-    }
-
-    pub(super) fn known_persons(&self, key: u128) -> Option<Arc<Persons>> {
-        let inside = locked(&self.shared.inside);
-        inside
-            .persons
-            .as_ref()
-            .filter(|(known, _)| *known == key)
-            .map(|(_, persons)| persons.clone())
-    }
-
-    pub(super) fn remember_persons(&self, key: u128, persons: Arc<Persons>) {
-        locked(&self.shared.inside).persons = Some((key, persons));
-    }
-
     pub(super) fn state(&self) -> Arc<State> {
         match &self.view {
             Some(view) => view.clone(),
@@ -623,8 +591,6 @@ impl Inside {
             blocks: contents.blocks.into_iter().collect(),
             segments: HashMap::new(),
             universe: None,
-            people: None,
-            persons: None,
             states: Vec::new(),
         };
         inside.put(state);

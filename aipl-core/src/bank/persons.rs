@@ -8,7 +8,7 @@ use std::sync::Arc;
 use roaring::RoaringBitmap;
 
 use crate::bank::error::BankError;
-use crate::bank::handle::DataBank;
+use crate::bank::handle::{DataBank, locked};
 use crate::bank::state::State;
 use crate::base::ConsumerIdx;
 use crate::base::id::BUCKETS;
@@ -36,6 +36,13 @@ pub(crate) struct Persons {
     pub moved: Moved,
     /// Homes of more than one account.
     hosts: RoaringBitmap,
+}
+
+/// What a handle knows of persons, by what they are of: a file of links, a state.
+#[derive(Debug, Default)]
+pub(super) struct KnownPersons {
+    people: Option<(String, Arc<People>)>,
+    persons: Option<(u128, Arc<Persons>)>,
 }
 
 /// The accounts of a bucket: whose each is, or why it is nobody's.
@@ -166,6 +173,32 @@ impl Owned {
 }
 
 impl DataBank {
+    pub(super) fn known_people(&self, file: &str) -> Option<Arc<People>> {
+        let known = locked(&self.shared.known);
+        known
+            .people
+            .as_ref()
+            .filter(|(known, _)| known == file)
+            .map(|(_, people)| people.clone())
+    }
+
+    pub(super) fn remember_people(&self, file: String, people: Arc<People>) {
+        locked(&self.shared.known).people = Some((file, people));
+    }
+
+    pub(super) fn known_persons(&self, key: u128) -> Option<Arc<Persons>> {
+        let known = locked(&self.shared.known);
+        known
+            .persons
+            .as_ref()
+            .filter(|(known, _)| *known == key)
+            .map(|(_, persons)| persons.clone())
+    }
+
+    pub(super) fn remember_persons(&self, key: u128, persons: Arc<Persons>) {
+        locked(&self.shared.known).persons = Some((key, persons));
+    }
+
     /// The persons of a state, if links were taken in.
     pub(super) fn persons_of(&self, state: &State, runtime: &Runtime<'_>) -> Result<Option<Arc<Persons>>> {
         let Some(people) = self.people_of(state, runtime)? else {
