@@ -183,6 +183,10 @@ def _progress() -> Callable[[int, int], None] | None:
 # ---- arguments
 
 
+def _limit(text: str) -> int | None:
+    return None if text == "none" else int(text)
+
+
 def _size(text: str) -> int:
     number = text.lower().removesuffix("ib").removesuffix("b")
     unit = number[-1:] if number[-1:] in ("k", "m", "g") else ""
@@ -269,6 +273,9 @@ def _links(options: argparse.Namespace) -> None:
             id_type=options.id_type,
             unknown=options.unknown,
             max_people_per_id=options.max_people_per_id,
+            max_component=options.max_component,
+            seen_at=options.seen_at,
+            source=options.source,
             forget_expired=options.forget_expired,
             on_error=options.on_error,
             progress=_progress(),
@@ -427,10 +434,13 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("files", nargs="+", metavar="FILE", help="files, patterns or folders, with a column an id type")
     command.add_argument("--batch-id", required=True, help="names the batch for ever, such as its day")
     command.add_argument("--id-types", type=lambda names: names.split(","), metavar="NAMES",
-                         help="in order of priority; settled by the first batch, as are the next three")  # fmt: skip
+                         help="in order of priority; settled by the first batch, as are the next four")  # fmt: skip
     command.add_argument("--id-type", metavar="NAME", help="which of them the bank's consumers are")
     command.add_argument("--unknown", choices=("keep", "reject"), help="consumers that no link knows (default: keep)")
-    command.add_argument("--max-people-per-id", type=int, default=..., metavar="NUMBER", help="default: 10")
+    command.add_argument("--max-people-per-id", type=_limit, default=..., metavar="NUMBER", help="or none (default: 10)")
+    command.add_argument("--max-component", type=_limit, default=..., metavar="NUMBER", help="or none (default: none)")
+    command.add_argument("--seen-at", metavar="COLUMN", help="when each row was seen")
+    command.add_argument("--source", metavar="COLUMN", help="where each row is from")
     command.add_argument("--forget-expired", action="store_true", help="drop kept days that could not be made again")
     command.add_argument("--on-error", choices=("reject", "raise"), default="reject", help="what a value that is no identifier does")
 

@@ -523,12 +523,16 @@ def test_the_nightly_example_runs_and_runs_again(tmp_path: Path, repository: Pat
 
 def test_links_on_the_command_line(tmp_path: Path) -> None:
     bank, links = tmp_path / "bank", tmp_path / "links.csv"
-    links.write_text("phone,account\n13912345679,u1\n13912345679,u2\n", encoding="utf-8")
+    links.write_text("phone,account,at\n13912345679,u1,2024-06-01\n13912345679,u2,2024-06-02\n", encoding="utf-8")
     pq.write_table(BATCHES[DAYS[0]], tmp_path / "day.parquet")
     run("create", bank, "--consumer", "user", "--brand", "brand", "--behavior", "action", "--time", "at", "--tz", ZONE, "--model", "databank")
     run("ingest", bank, tmp_path / "day.parquet", "--batch-id", "1")
-    taken = run("links", bank, links, "--batch-id", "l1", "--id-types", "phone,account", "--id-type", "account", "--out", tmp_path / "told.json")
+    rules = ["--id-types", "phone,account", "--id-type", "account", "--max-people-per-id", "none"]
+    taken = run("links", bank, links, "--batch-id", "l1", *rules, "--seen-at", "at", "--out", tmp_path / "told.json")
     assert "accounts_moved" in (tmp_path / "told.json").read_text(encoding="utf-8"), taken.stdout
+    run("links", bank, links, "--batch-id", "l1", "--seen-at", "at")
+    people = aipl.DataBank.open(bank).identity
+    assert people is not None and people.max_people_per_id is None and people.report()["rows"] == 2
     run("audience", "save", bank, "aware", "--scope", "b1", "--stage", "A", "--as-of", DAYS[0])
     run("audience", "export", bank, "aware", "--id-type", "account", "--out", tmp_path / "aware.csv")
     with open(tmp_path / "aware.csv", encoding="utf-8") as file:

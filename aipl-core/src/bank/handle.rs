@@ -442,7 +442,8 @@ impl DataBank {
             state.account_lineage(),
             runtime,
         )?);
-        if self.view.is_none() {
+        // An answer that is older than the newest state brings its own accounts, and must not put these away.
+        if total as u64 == self.state().accounts() && self.view.is_none() {
             self.remember(universe.clone());
         }
         Ok(universe)

@@ -23,7 +23,7 @@ use crate::model::data::ScopeKind;
 use crate::source::{EventBatch, OnError, SourceError};
 use crate::timeline::judge::{Judge, Judged, Plan};
 use crate::timeline::numbers::NOT_WANTED;
-use crate::timeline::ordered::draft::{guests_by_bucket, merge_by_bucket, pick};
+use crate::timeline::ordered::draft::{Settled, guests_by_bucket, merge_by_bucket, pick};
 use crate::timeline::read::each_bucket;
 use crate::timeline::rows::{Toggle, pack};
 use crate::timeline::runtime::Runtime;
@@ -33,7 +33,6 @@ use crate::timeline::timelines::{Bucket, Question, Timelines, Visit, Visited};
 use crate::timeline::universe::Universe;
 
 pub(crate) use crate::timeline::ordered::draft::Draft;
-use crate::timeline::ordered::draft::Settled;
 
 /// Codes that there can be.
 const BEHAVIORS: usize = 1 << BehaviorCode::BITS;
