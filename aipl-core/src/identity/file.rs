@@ -11,10 +11,11 @@ use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::IdentityError;
+use crate::identity::bucket::{ABSENT, NONE};
+use crate::identity::gathered::Gathered;
 use crate::identity::id_type::{Hash, IdType};
 use crate::identity::map::{Guards, IdentityMap, Inner};
-use crate::identity::observations::Part;
-use crate::identity::table::{Interning, NONE};
+use crate::identity::table::Interning;
 use crate::identity::tables::Columns;
 
 /// The key of the rules in the schema's metadata.
@@ -134,7 +135,7 @@ impl IdentityMap {
             let kind = map.kind("id_type", name)?;
             map.inner
                 .table
-                .find(map.types()[usize::from(kind)].seed(), kind, text)
+                .find(kind, text)
                 .ok_or_else(|| malformed("its rules name an identifier that it does not hold".to_owned()))
         };
         let (mut cuts, mut blocked) = (Vec::new(), Vec::new());
@@ -234,10 +235,9 @@ impl RecordBatchReader for Observations {
 /// Rows of a stored map on their way back.
 struct Gathering {
     inner: Inner,
-    seeds: Vec<u64>,
     interning: Option<Interning>,
-    /// Identifiers of the batch at hand, row by row.
-    ids: Vec<u32>,
+    /// Bucket and id of the identifiers of the batch at hand, row by row.
+    ids: Vec<(u8, u32)>,
     /// Where each row ends, when it was seen, and its source.
     rows: Vec<(usize, i64, u32)>,
     sources: HashMap<String, u32>,
@@ -248,7 +248,6 @@ struct Gathering {
 impl Gathering {
     fn new(inner: Inner) -> Self {
         Gathering {
-            seeds: inner.types.iter().map(IdType::seed).collect(),
             interning: None,
             ids: Vec::new(),
             rows: Vec::new(),
@@ -291,8 +290,8 @@ impl Gathering {
             let interning = self
                 .interning
                 .get_or_insert_with(|| Arc::unwrap_or_clone(std::mem::take(table)).open());
-            let entry = interning.entry(self.seeds[kind], kind as u8, ids.value(place));
-            self.ids.push(entry.ok_or(IdentityError::TooManyIds)?);
+            let id = interning.id(kind as u8, ids.value(place), 1);
+            self.ids.push(id.ok_or(IdentityError::TooManyIds)?);
             let row = (
                 self.ids.len(),
                 if times.is_valid(place) { times.value(place) } else { i64::MAX },
@@ -322,15 +321,16 @@ impl Gathering {
         let (ids, rows) = (std::mem::take(&mut self.ids), std::mem::take(&mut self.rows));
         let starts = std::iter::once(0).chain(rows.iter().map(|row| row.0));
         let width = starts.zip(&rows).map(|(start, row)| row.0 - start).max().unwrap_or(1);
-        let mut part = Part {
-            ids: Vec::with_capacity(rows.len() * width),
-            seen_at: rows.iter().map(|row| row.1).collect(),
-            sources: rows.iter().map(|row| row.2).collect(),
-        };
+        let mut gathered = Gathered::new(width);
         let mut start = 0;
-        for (end, ..) in rows {
-            part.ids.extend_from_slice(&ids[start..end]);
-            part.ids.extend(std::iter::repeat_n(NONE, width - (end - start)));
+        for (end, seen_at, source) in rows {
+            for &(bucket, id) in &ids[start..end] {
+                gathered.homes.push(bucket);
+                gathered.ids[usize::from(bucket)].push(id);
+            }
+            gathered.homes.extend(std::iter::repeat_n(ABSENT, width - (end - start)));
+            gathered.seen_at.push(seen_at);
+            gathered.sources.push(source);
             start = end;
         }
         let table = &mut self.inner.table;
@@ -339,6 +339,6 @@ impl Gathering {
             .interning
             .take()
             .unwrap_or_else(|| Arc::unwrap_or_clone(std::mem::take(table)).open());
-        self.inner.keep(interning, before, vec![part], width, true, &|_| false)
+        self.inner.keep(interning, before, vec![gathered], width, true, &HashMap::new())
     }
 }

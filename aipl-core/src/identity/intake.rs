@@ -1,6 +1,6 @@
 //! Taking in rows: columns of identifiers, or links, into a map.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,16 +10,18 @@ use rayon::prelude::*;
 use crate::base::Zone;
 use crate::event::Tally;
 use crate::identity::IdentityError;
-use crate::identity::id_type::{Hash, IdType};
+use crate::identity::bucket::{FRESH, NONE};
+use crate::identity::gathered::{Gathered, renumber};
+use crate::identity::id_type::Hash;
 use crate::identity::map::{IdentityMap, Inner};
 use crate::identity::normalize::{Normal, hashed};
-use crate::identity::observations::{Batch, Part};
-use crate::identity::table::{Interning, NONE, split};
+use crate::identity::observations::Batch;
+use crate::identity::table::{Interning, Newcomer};
 
 /// The columns of a table of links.
 pub const LINK_COLUMNS: [&str; 4] = ["id_type_a", "id_a", "id_type_b", "id_b"];
 /// Buckets between the first ones of two workers; odd, so that many workers spread over all.
-pub(super) const STRIDE: usize = 101;
+pub(super) const STRIDE: usize = 51;
 /// Bits that tell which hashed values were met.
 pub(super) const SEEN: [(Hash, u8); 2] = [(Hash::Md5, 1), (Hash::Sha256, 2)];
 
@@ -44,9 +46,9 @@ pub(super) enum Shape {
 }
 
 /// What one worker has read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Read {
-    pub(super) parts: Vec<Part>,
+    pub(super) rows: Vec<Gathered>,
     pub(super) blanks: Vec<u64>,
 }
 
@@ -60,7 +62,6 @@ pub struct Intake {
     pub(super) seen_at: Option<String>,
     pub(super) source: Option<String>,
     pub(super) zone: Arc<Zone>,
-    pub(super) seeds: Vec<u64>,
     pub(super) sources: Mutex<HashMap<String, u32>>,
     /// Hashed values met, by type.
     pub(super) hashes_met: Vec<AtomicU8>,
@@ -104,7 +105,6 @@ impl Intake {
             before: inner.table.len() as u32,
             readers: AtomicUsize::new(0),
             interning: Arc::unwrap_or_clone(std::mem::take(&mut inner.table)).open(),
-            seeds: inner.types.iter().map(IdType::seed).collect(),
             sources: Mutex::new(inner.sources.iter().cloned().zip(0..).collect()),
             hashes_met: inner.types.iter().map(|_| AtomicU8::new(0)).collect(),
             place: place.to_owned(),
@@ -142,39 +142,29 @@ impl Intake {
     /// # Errors
     /// Values hashed in another way than the map's; more identifiers than can be numbered.
     pub fn finish(mut self, read: Vec<Read>, mut tally: Tally, stop: &(dyn Fn() -> bool + Sync)) -> Result<IdentityMap, IdentityError> {
-        let (width, mut parts) = (self.width(), Vec::new());
+        let width = self.width();
+        let mut rows = Vec::new();
         for share in read {
-            parts.extend(share.parts);
+            rows.extend(share.rows);
             self.inner.blanks.iter_mut().zip(share.blanks).for_each(|(all, own)| *all += own);
         }
-        let seen = |part: &Part| part.ids.chunks_exact(width).filter(|ids| ids.iter().any(|id| *id != NONE)).count() as u64;
-        tally.rows_kept = parts.par_iter().map(seen).sum();
+        tally.rows_kept = rows.par_iter().map(Gathered::rows_shown).sum();
         let moved = self.settle_hashes()?;
-        if !moved.is_empty() {
-            parts.par_iter_mut().for_each(|part: &mut Part| {
-                part.ids.iter_mut().for_each(|id| *id = moved.get(id).copied().unwrap_or(*id));
-            });
-        }
         let mut inner = self.inner;
         let met = self.sources.into_inner().unwrap_or_else(PoisonError::into_inner);
         let places = inner.settle_sources(met);
-        parts.par_iter_mut().for_each(|part| {
-            part.sources
-                .iter_mut()
-                .filter(|source| **source != NONE)
-                .for_each(|source| *source = places[*source as usize]);
-        });
+        for number in rows.iter_mut().flat_map(|rows| &mut rows.sources).filter(|number| **number != NONE) {
+            *number = places[*number as usize];
+        }
         let timed = self.seen_at.is_some();
-        inner.keep(self.interning, self.before, parts, width, timed, &|entry| {
-            moved.contains_key(&entry)
-        })?;
+        inner.keep(self.interning, self.before, rows, width, timed, &moved)?;
         inner.tally.merge(tally);
         inner.link(stop);
         Ok(IdentityMap { inner: Arc::new(inner) })
     }
 
-    /// Settles how each type is hashed; plain values of a hashed type move to their hashed form. Gives old and new entries.
-    fn settle_hashes(&mut self) -> Result<HashMap<u32, u32>, IdentityError> {
+    /// Settles how each type is hashed; plain values of a hashed type move to their hashed form. Gives old and new identifiers.
+    fn settle_hashes(&mut self) -> Result<HashMap<Newcomer, Newcomer>, IdentityError> {
         let mut moved = HashMap::new();
         for (kind, met) in (0u8..).zip(&self.hashes_met) {
             let met = met.load(Relaxed);
@@ -196,11 +186,8 @@ impl Intake {
             }
             self.inner.hashes[place] = Some(hash);
             let normalizer = self.inner.types[place].normalizer;
-            let plain = |text: &str| matches!(normalizer.normalize(text), Normal::Plain(_));
-            for (old, text) in self.interning.fresh(kind).into_iter().filter(|(_, text)| plain(text)) {
-                let new = self.interning.entry(self.seeds[place], kind, &hashed(hash, &text));
-                moved.insert(old, new.ok_or(IdentityError::TooManyIds)?);
-            }
+            let form = |text: &str| matches!(normalizer.normalize(text), Normal::Plain(_)).then(|| hashed(hash, text));
+            moved.extend(self.interning.replace(kind, form)?);
         }
         Ok(moved)
     }
@@ -219,24 +206,24 @@ impl Intake {
 }
 
 impl Inner {
-    /// Numbers the new identifiers among a batch's entries, and keeps its rows. `before` is the number of identifiers so far; entries that
-    /// are `dead` get no number.
+    /// Numbers the new identifiers of a batch, and keeps its rows. `before` is the number of identifiers so far; new ones that have `moved`
+    /// stand for others.
     pub fn keep(
         &mut self,
         interning: Interning,
         before: u32,
-        mut parts: Vec<Part>,
+        mut rows: Vec<Gathered>,
         width: usize,
         timed: bool,
-        dead: &(impl Fn(u32) -> bool + Sync),
+        moved: &HashMap<Newcomer, Newcomer>,
     ) -> Result<(), IdentityError> {
-        let first_seen = timed.then(|| FirstSeen::new(&parts, width));
-        let by_entry = first_seen.as_ref().map(|first_seen| |entry: u32| first_seen.of(entry));
-        self.table = Arc::new(interning.settle(dead, by_entry.as_ref().map(|of| of as &(dyn Fn(u32) -> i64 + Sync)))?);
-        let table = &self.table;
-        parts.par_iter_mut().for_each(|part| {
-            part.ids.iter_mut().filter(|id| **id != NONE).for_each(|id| *id = table.number(*id));
-        });
+        let first_seen = timed.then(|| FirstSeen::new(&rows, &interning.fresh(), moved));
+        let of_new = first_seen.as_ref().map(|first_seen| |new: Newcomer| first_seen.of(new));
+        let (table, mut numbers) = interning.settle(of_new.as_ref().map(|of| of as &(dyn Fn(Newcomer) -> i64 + Sync)))?;
+        numbers.alias(moved);
+        self.table = Arc::new(table);
+        renumber(&mut rows, |bucket, id| numbers.of(bucket, id));
+        let parts = rows.into_par_iter().map(Gathered::into_part).collect();
         self.batches.push(Arc::new(Batch { width, parts }));
         self.find_ignored(before);
         Ok(())
@@ -256,38 +243,27 @@ impl Inner {
     }
 }
 
-/// When entries of a batch were first seen.
-struct FirstSeen(BTreeMap<usize, Vec<AtomicI64>>);
+/// When new identifiers of a batch were first seen, by bucket.
+struct FirstSeen(Vec<Vec<AtomicI64>>);
 
 impl FirstSeen {
-    fn new(parts: &[Part], width: usize) -> Self {
-        let mut longest: BTreeMap<usize, u32> = BTreeMap::new();
-        for id in parts.iter().flat_map(|part| &part.ids).filter(|id| **id != NONE) {
-            let local = longest.entry(split(*id).0).or_default();
-            *local = (*local).max(split(*id).1);
-        }
-        let seen = longest
-            .into_iter()
-            .map(|(bucket, last)| (bucket, (0..=last).map(|_| AtomicI64::new(i64::MAX)).collect()));
-        let first = FirstSeen(seen.collect());
-        parts.par_iter().for_each(|part| {
-            for row in part.rows(width) {
-                for id in row.ids.iter().filter(|id| **id != NONE) {
-                    if let Some(seen) = first.cell(*id) {
-                        seen.fetch_min(row.seen_at, Relaxed);
-                    }
+    fn new(rows: &[Gathered], fresh: &[u32], moved: &HashMap<Newcomer, Newcomer>) -> Self {
+        let never = |count: &u32| (0..*count).map(|_| AtomicI64::new(i64::MAX)).collect();
+        let first = FirstSeen(fresh.iter().map(never).collect());
+        rows.par_iter().for_each(|rows| {
+            rows.for_each(|row, bucket, id| {
+                if id >= FRESH {
+                    first.0[usize::from(bucket)][(id ^ FRESH) as usize].fetch_min(rows.seen_at[row], Relaxed);
                 }
-            }
+            });
         });
+        for (&old, &(bucket, local)) in moved {
+            first.0[bucket][local as usize].fetch_min(first.of(old), Relaxed);
+        }
         first
     }
 
-    fn cell(&self, entry: u32) -> Option<&AtomicI64> {
-        let (bucket, local) = split(entry);
-        self.0.get(&bucket)?.get(local as usize)
-    }
-
-    fn of(&self, entry: u32) -> i64 {
-        self.cell(entry).map_or(i64::MAX, |seen| seen.load(Relaxed))
+    fn of(&self, (bucket, local): Newcomer) -> i64 {
+        self.0[bucket][local as usize].load(Relaxed)
     }
 }

@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use rayon::prelude::*;
 
+use crate::identity::bucket::NONE;
 use crate::identity::forest::Forest;
+use crate::identity::id_set::IdSet;
 use crate::identity::id_type::{Family, IdType};
 use crate::identity::observations::{Batch, Part, Row};
-use crate::identity::table::{IdTable, NONE};
+use crate::identity::table::IdTable;
 
 /// Why a link was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,18 +92,18 @@ pub(crate) fn pair(left: u32, right: u32) -> (u32, u32) {
 pub(crate) struct Links<'a> {
     kinds: &'a [u8],
     joins: Vec<bool>,
-    /// Whether every identifier joins and links, so that nobody needs to ask.
+    /// Whether every identifier joins, so that nobody needs to ask for its type.
     all_join: bool,
-    /// Whether each identifier links nothing.
-    out: &'a [bool],
+    /// Identifiers that link nothing.
+    out: &'a IdSet,
 }
 
 impl<'a> Links<'a> {
-    pub fn new(types: &[IdType], kinds: &'a [u8], out: &'a [bool]) -> Self {
+    pub fn new(types: &[IdType], kinds: &'a [u8], out: &'a IdSet) -> Self {
         Links {
             kinds,
             joins: types.iter().map(|id_type| id_type.joining).collect(),
-            all_join: types.iter().all(|id_type| id_type.joining) && !out.contains(&true),
+            all_join: types.iter().all(|id_type| id_type.joining),
             out,
         }
     }
@@ -109,7 +111,7 @@ impl<'a> Links<'a> {
     /// Whether an identifier joins rows to one person.
     #[inline]
     pub fn joins(&self, id: u32) -> bool {
-        self.joins[usize::from(self.kinds[id as usize])]
+        self.all_join || self.joins[usize::from(self.kinds[id as usize])]
     }
 
     /// The identifier of a row that the others are linked to: the first that joins, else the first at all.
@@ -117,7 +119,7 @@ impl<'a> Links<'a> {
     pub fn anchor(&self, ids: &[u32]) -> Option<u32> {
         let mut first = None;
         for &id in ids {
-            if id == NONE || self.out[id as usize] {
+            if id == NONE || self.out.contains(id) {
                 continue;
             }
             if self.joins(id) {
@@ -133,7 +135,7 @@ impl<'a> Links<'a> {
     pub fn each(&self, ids: &[u32], mut visit: impl FnMut(u32, u32)) {
         let Some(anchor) = self.anchor(ids) else { return };
         for &id in ids {
-            if id != NONE && id != anchor && !self.out[id as usize] {
+            if id != NONE && id != anchor && !self.out.contains(id) {
                 visit(anchor, id);
             }
         }
@@ -159,11 +161,10 @@ pub(crate) fn stretches<'a>(batches: impl IntoIterator<Item = &'a Batch>) -> Vec
 
 /// The persons that follow from rows. `out` names identifiers that are ignored or blocked.
 pub(crate) fn link(rows: &[Stretch<'_>], mut out: BTreeMap<u32, Refusal>, rules: Rules<'_>) -> Partition {
-    let mut is_out = vec![false; rules.table.len()];
-    out.keys().for_each(|&id| is_out[id as usize] = true);
+    let mut is_out = IdSet::new(rules.table.len(), out.keys().copied());
     if let Some(most) = rules.max_people {
         for id in shared(rows, &is_out, most, rules) {
-            is_out[id as usize] = true;
+            is_out.insert(id);
             out.insert(id, Refusal::Shared);
         }
     }
@@ -198,10 +199,10 @@ fn join(forest: &Forest, stretch: &Stretch<'_>, links: &Links<'_>, cuts: &BTreeS
     if width == 2 {
         // By far the most common shape: at most one link a row, and nothing to choose.
         let rows = ids.chunks_exact(2).filter(|ids| ids[0] != NONE && ids[1] != NONE);
-        if links.all_join && cuts.is_empty() {
+        if links.all_join && links.out.is_empty() && cuts.is_empty() {
             return forest.join_all(rows.map(|ids| (ids[0], ids[1])));
         }
-        let good = |ids: &[u32]| !links.out[ids[0] as usize] && !links.out[ids[1] as usize] && allowed(ids[0], ids[1]);
+        let good = |ids: &[u32]| !links.out.contains(ids[0]) && !links.out.contains(ids[1]) && allowed(ids[0], ids[1]);
         return forest.join_all(rows.filter(|ids| good(ids)).map(|ids| (ids[0], ids[1])));
     }
     let mut linked = Vec::new();
@@ -219,18 +220,16 @@ fn join(forest: &Forest, stretch: &Stretch<'_>, links: &Links<'_>, cuts: &BTreeS
 }
 
 /// Joining identifiers that rows show with more than `most` values of one type that stands for people.
-fn shared(rows: &[Stretch<'_>], out: &[bool], most: u32, rules: Rules<'_>) -> Vec<u32> {
+fn shared(rows: &[Stretch<'_>], out: &IdSet, most: u32, rules: Rules<'_>) -> Vec<u32> {
     let (types, kinds) = (rules.types, rules.table.kinds());
     let kind = |id: u32| usize::from(kinds[id as usize]);
     let people: Vec<bool> = types.iter().map(|id_type| id_type.family != Family::Device).collect();
-    let none_out = !out.contains(&true);
-    let counted = |ids: &[u32]| ids.iter().filter(|&&id| id != NONE && (none_out || !out[id as usize])).count() > 1;
-    let frequent = frequent(rows, out.len(), most, rules.stop, counted);
-    if frequent.iter().all(|word| *word == 0) {
+    // Those that were met in more rows, some of which may not count.
+    let frequent = rules.table.met(most.saturating_add(1));
+    if frequent.is_empty() {
         return Vec::new();
     }
-    let is_frequent = |id: u32| frequent[id as usize / 64] >> (id % 64) & 1 == 1;
-    let often = |id: u32| id != NONE && is_frequent(id) && !out[id as usize] && types[kind(id)].joining;
+    let often = |id: u32| id != NONE && frequent.contains(id) && !out.contains(id) && types[kind(id)].joining;
     let met = rows
         .par_iter()
         .filter(|_| !(rules.stop)())
@@ -240,7 +239,7 @@ fn shared(rows: &[Stretch<'_>], out: &[bool], most: u32, rules: Rules<'_>) -> Ve
                 for &id in ids.iter().filter(|&&id| often(id)) {
                     for &other in ids
                         .iter()
-                        .filter(|&&other| other != NONE && other != id && !out[other as usize] && people[kind(other)])
+                        .filter(|&&other| other != NONE && other != id && !out.contains(other) && people[kind(other)])
                     {
                         if rules.cuts.is_empty() || !rules.cuts.contains(&pair(id, other)) {
                             met.add(id, kinds[other as usize], other, most);
@@ -252,42 +251,6 @@ fn shared(rows: &[Stretch<'_>], out: &[bool], most: u32, rules: Rules<'_>) -> Ve
         })
         .reduce(Met::default, |one, other| one.join(other, most));
     met.shared(most)
-}
-
-/// Identifiers that appear in more than `most` rows, or might: a bit each. Every thread counts a range of identifiers over all rows, since
-/// scanning rows again costs less than sharing counters; a bit each stays in the cache where a count each would not.
-fn frequent(
-    rows: &[Stretch<'_>],
-    ids: usize,
-    most: u32,
-    stop: &(dyn Fn() -> bool + Sync),
-    counted: impl Fn(&[u32]) -> bool + Sync,
-) -> Vec<u64> {
-    const WORD: usize = 64;
-    let many = most.saturating_add(1).min(u32::from(u8::MAX)) as u8;
-    let mut bits = vec![0u64; ids.div_ceil(WORD)];
-    let share = bits.len().div_ceil(rayon::current_num_threads()).max(1);
-    bits.par_chunks_mut(share).enumerate().for_each(|(place, own)| {
-        let first = place * share * WORD;
-        let mut counts = vec![0u8; own.len() * WORD];
-        for stretch in rows {
-            if stop() {
-                return;
-            }
-            for ids in stretch.part.ids.chunks_exact(stretch.width).filter(|ids| counted(ids)) {
-                for &id in ids {
-                    // Identifiers of other threads, and absent ones, are beyond the range.
-                    if let Some(count) = counts.get_mut((id as usize).wrapping_sub(first)) {
-                        *count = count.saturating_add(1);
-                    }
-                }
-            }
-        }
-        for (word, counts) in own.iter_mut().zip(counts.chunks_exact(WORD)) {
-            *word = counts.iter().rev().fold(0, |word, &count| word << 1 | u64::from(count >= many));
-        }
-    });
-    bits
 }
 
 /// By identifier and type, the values that it was seen with, as far as they must be counted.
@@ -330,7 +293,7 @@ fn broken_components(roots: &[u32], links: &Links<'_>, rules: Rules<'_>) -> Hash
         let mut sizes = vec![0u32; roots.len()];
         for (id, &root) in (0u32..).zip(roots).filter(|(id, _)| links.joins(*id)) {
             sizes[root as usize] += 1;
-            if sizes[root as usize] > most && !links.out[id as usize] {
+            if sizes[root as usize] > most && !links.out.contains(id) {
                 bad.insert(root);
             }
         }

@@ -9,11 +9,13 @@ use rayon::prelude::*;
 use crate::base::suggest::hint;
 use crate::event::Tally;
 use crate::identity::IdentityError;
+use crate::identity::bucket::NONE;
+use crate::identity::id_set::IdSet;
 use crate::identity::id_type::{Hash, IdType, check};
 use crate::identity::link::{Links, Partition, Refusal, Rules, each_asked, link, pair, stretches};
 use crate::identity::normalize::{Normal, blank_words, built_in_ignores, hashed};
 use crate::identity::observations::Batch;
-use crate::identity::table::{IdTable, NONE};
+use crate::identity::table::IdTable;
 
 /// How many people an identifier may be seen with before it links nobody (definitions §7.4).
 pub const DEFAULT_MAX_PEOPLE: u32 = 10;
@@ -69,9 +71,9 @@ pub(super) struct Inner {
 /// Identifiers by person.
 #[derive(Debug, Clone)]
 pub(super) struct Members {
-    /// Roots, in order of person number.
-    pub roots: Vec<u32>,
-    /// Where the identifiers of each root begin, by root; one more than there are identifiers.
+    /// Persons in order.
+    pub persons: Vec<i64>,
+    /// Where the identifiers of each person begin; one more than there are persons.
     starts: Vec<u32>,
     ids: Vec<u32>,
 }
@@ -79,43 +81,45 @@ pub(super) struct Members {
 impl Members {
     fn new(partition: &Partition, table: &IdTable) -> Self {
         let (all, kinds) = (&partition.roots, table.kinds());
-        let mut starts = vec![0u32; all.len() + 1];
-        all.iter()
-            .filter(|root| **root != NONE)
-            .for_each(|&root| starts[root as usize + 1] += 1);
-        for at in 0..all.len() {
-            starts[at + 1] += starts[at];
+        let is_root = |&id: &u32| all[id as usize] == id;
+        let founded = (0..all.len() as u32)
+            .into_par_iter()
+            .filter(is_root)
+            .map(|root| (table.person(root), root));
+        let mut founded: Vec<(i64, u32)> = founded.collect();
+        founded.par_sort_unstable();
+        let mut places = vec![0u32; all.len()];
+        (0u32..).zip(&founded).for_each(|(place, (_, root))| places[*root as usize] = place);
+        let persons: Vec<i64> = founded.into_iter().map(|(person, _)| person).collect();
+        // Counts stand two places ahead: once they are summed up, placing an identifier moves the beginning of the next person to where
+        // it belongs.
+        let mut starts = vec![0u32; persons.len() + 2];
+        let somebody = || (0u32..).zip(all).filter(|(_, root)| **root != NONE);
+        somebody().for_each(|(_, &root)| starts[places[root as usize] as usize + 2] += 1);
+        for at in 2..starts.len() {
+            starts[at] += starts[at - 1];
         }
-        let mut next = starts.clone();
-        let mut ids = vec![0u32; starts[all.len()] as usize];
+        let mut ids = vec![0u32; starts[persons.len() + 1] as usize];
         let types = kinds.iter().copied().max().map_or(0, |kind| kind + 1);
         for kind in 0..types {
-            let own = (0u32..)
-                .zip(all)
-                .zip(kinds)
-                .filter(|((_, root), own)| **own == kind && **root != NONE);
-            for ((id, &root), _) in own {
-                ids[next[root as usize] as usize] = id;
-                next[root as usize] += 1;
+            for (id, &root) in somebody().filter(|(id, _)| kinds[*id as usize] == kind) {
+                let next = &mut starts[places[root as usize] as usize + 1];
+                ids[*next as usize] = id;
+                *next += 1;
             }
         }
-        drop(next);
-        let mut roots: Vec<(i64, u32)> = (0..all.len() as u32)
-            .into_par_iter()
-            .filter(|&id| all[id as usize] == id)
-            .map(|root| (table.person(root), root))
-            .collect();
-        roots.par_sort_unstable();
-        Members {
-            roots: roots.into_iter().map(|(_, root)| root).collect(),
-            starts,
-            ids,
-        }
+        starts.pop();
+        Members { persons, starts, ids }
     }
 
-    /// The identifiers of a root, in order of priority and then of age.
-    pub fn of(&self, root: u32) -> &[u32] {
-        &self.ids[self.starts[root as usize] as usize..self.starts[root as usize + 1] as usize]
+    /// The identifiers of the person at a place, in order of priority and then of age.
+    pub fn at(&self, place: usize) -> &[u32] {
+        &self.ids[self.starts[place] as usize..self.starts[place + 1] as usize]
+    }
+
+    /// The identifiers of a person, if there is such a person.
+    fn of(&self, person: i64) -> Option<&[u32]> {
+        self.persons.binary_search(&person).ok().map(|place| self.at(place))
     }
 
     /// How many identifiers persons have.
@@ -144,9 +148,9 @@ impl IdentityMap {
             inner: Arc::new(Inner {
                 hashes: types.iter().map(|id_type| id_type.hash).collect(),
                 blanks: vec![0; types.len()],
+                table: Arc::new(IdTable::new(types.iter().map(IdType::seed).collect())),
                 types,
                 guards,
-                table: Arc::default(),
                 batches: Vec::new(),
                 sources: Vec::new(),
                 ignored: BTreeSet::new(),
@@ -262,7 +266,7 @@ impl IdentityMap {
     /// The number of a raw value; `None` if it was never seen.
     pub(crate) fn number(&self, kind: u8, raw: &str) -> Option<u32> {
         let text = self.canonical(kind, raw)?;
-        self.inner.table.find(self.inner.types[usize::from(kind)].seed(), kind, &text)
+        self.inner.table.find(kind, &text)
     }
 
     fn known_number(&self, id_type: &str, raw: &str) -> Result<u32, IdentityError> {
@@ -301,12 +305,12 @@ impl IdentityMap {
     /// # Errors
     /// There is no such person.
     pub fn person(&self, person: i64) -> Result<Vec<(&str, &str)>, IdentityError> {
-        let root = self.root(person).ok_or(IdentityError::UnknownPerson { person })?;
+        let members = self.members().of(person).ok_or(IdentityError::UnknownPerson { person })?;
         let named = |&id: &u32| {
             let (kind, text) = self.described(id);
             (self.inner.types[usize::from(kind)].name.as_str(), text)
         };
-        Ok(self.members().of(root).iter().map(named).collect())
+        Ok(members.iter().map(named).collect())
     }
 
     /// The root of a person.
@@ -328,9 +332,8 @@ impl IdentityMap {
 
     /// Values of one type that a person has, in order.
     pub(crate) fn values(&self, person: i64, kind: u8) -> Option<Vec<&str>> {
-        let root = self.root(person)?;
         let of_kind = |&id: &u32| Some(self.described(id)).filter(|(own, _)| *own == kind).map(|(_, text)| text);
-        let mut values: Vec<&str> = self.members().of(root).iter().filter_map(of_kind).collect();
+        let mut values: Vec<&str> = self.members().of(person)?.iter().filter_map(of_kind).collect();
         values.sort_unstable();
         Some(values)
     }
@@ -380,11 +383,9 @@ impl IdentityMap {
             })
     }
 
-    /// Whether each identifier links nothing.
-    pub(super) fn is_out(&self) -> Vec<bool> {
-        let mut is_out = vec![false; self.inner.table.len()];
-        self.inner.partition.out.keys().for_each(|&id| is_out[id as usize] = true);
-        is_out
+    /// Identifiers that link nothing.
+    pub(super) fn is_out(&self) -> IdSet {
+        IdSet::new(self.inner.table.len(), self.inner.partition.out.keys().copied())
     }
 
     fn changed(&self, stop: &(dyn Fn() -> bool + Sync), change: impl FnOnce(&mut Inner)) -> Self {
@@ -399,10 +400,7 @@ impl Inner {
     /// Finds new identifiers that are on an ignore list.
     pub fn find_ignored(&mut self, first: u32) {
         for (kind, (id_type, hash)) in (0u8..).zip(self.types.iter().zip(&self.hashes)) {
-            let seed = id_type.seed();
-            let found = ignores(id_type, *hash)
-                .into_iter()
-                .filter_map(|text| self.table.find(seed, kind, &text));
+            let found = ignores(id_type, *hash).into_iter().filter_map(|text| self.table.find(kind, &text));
             self.ignored.extend(found.filter(|id| *id >= first));
         }
     }

@@ -4,9 +4,12 @@
 //! given, so that rows can be added and links taken back: persons are always what follows from the rows, never a state that
 //! cannot be undone.
 
+mod bucket;
 pub mod error;
 pub mod file;
 pub mod forest;
+mod gathered;
+mod id_set;
 pub mod id_type;
 pub mod intake;
 pub mod link;

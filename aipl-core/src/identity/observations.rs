@@ -1,7 +1,7 @@
 //! What was observed: rows of identifiers that were seen together, batch by batch. Nothing is ever dropped, so that any link can be
 //! taken back.
 
-use crate::identity::table::NONE;
+use crate::identity::bucket::NONE;
 
 /// Rows of one batch, `width` identifiers each.
 #[derive(Debug, Clone, Default)]

@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::event::IdColumn;
 use crate::event::Reason;
 use crate::event::columns::IdRef;
+use crate::identity::bucket::NONE;
 use crate::identity::normalize::{Normal, hashed};
-use crate::identity::table::{NONE, key_of};
 use crate::identity::{Hash, IdentityError, IdentityMap};
 
 /// Where the id type of an event's consumer stands.
@@ -117,7 +117,7 @@ impl People {
     /// The number of a person who is known by this value alone.
     fn stranger(&self, kind: u8, text: &str) -> i64 {
         let inner = &self.map.inner;
-        let mut key = key_of(inner.types[usize::from(kind)].seed(), text.as_bytes());
+        let mut key = inner.table.key_of(kind, text);
         while inner.table.founder(key as i64).is_some() {
             key = (key + 1) & (u64::MAX >> 1);
         }
@@ -128,7 +128,7 @@ impl People {
     fn person(&self, kind: u8, raw: &str) -> Option<(i64, u32)> {
         let text = self.map.canonical(kind, raw)?;
         let inner = &self.map.inner;
-        let number = inner.table.find(inner.types[usize::from(kind)].seed(), kind, &text);
+        let number = inner.table.find(kind, &text);
         Some(match number {
             Some(number) => match self.map.person_of(number) {
                 Some(person) => (person, number),

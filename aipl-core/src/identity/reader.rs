@@ -7,36 +7,42 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 
-use crate::base::id::BUCKETS;
 use crate::event::columns::{ACCEPTED_IDS, IdRef};
 use crate::event::time::ACCEPTED_TIMES;
 use crate::event::{IdColumn, Reason, Tally, TimeColumn};
 use crate::identity::IdentityError;
+use crate::identity::bucket::{ABSENT, BUCKETS, NONE, Waiting, bucket_of, tag_of};
+use crate::identity::gathered::Gathered;
 use crate::identity::intake::{Intake, LINK_COLUMNS, Read, SEEN, STRIDE, Shape};
 use crate::identity::normalize::{Normal, hashed};
-use crate::identity::observations::Part;
-use crate::identity::table::{Bucket, NONE, bucket_of, entry_of, key_of};
 
-/// Bytes of identifiers that a worker gathers before it looks them up.
-const WAITING_BYTES: usize = 1 << 28;
-/// Bytes of an identifier that waits, besides its text.
-const WAITING_EACH: usize = size_of::<(u64, u32)>() + size_of::<(u8, u16)>();
+/// Bytes of identifiers that a worker gathers before it looks them up: few enough to stay in the processor's cache, and enough to work on
+/// each bucket for a while.
+const WAITING_BYTES: usize = 1 << 23;
 
 /// One worker of an intake.
 #[derive(Debug)]
 pub struct Reader<'a> {
     intake: &'a Intake,
-    parts: Vec<Part>,
+    /// Rows that are looked up.
+    done: Vec<Gathered>,
+    /// Rows of which some identifiers wait.
+    rows: Gathered,
     blanks: Vec<u64>,
     /// Type names met in links.
     kinds: HashMap<String, Option<u8>>,
     /// The bucket that this worker begins with.
     first_bucket: usize,
-    pending: Vec<Pending>,
+    /// Identifiers on their way into the table, by bucket.
+    pending: Vec<Waiting>,
     /// Bytes that wait.
     waiting: usize,
-    /// Rows that are read, of which some identifiers still wait.
-    open: Part,
+}
+
+/// A column of identifiers.
+struct Column<'a> {
+    name: &'a str,
+    ids: &'a IdColumn,
 }
 
 /// Where a row stands, for the account of what could not be used.
@@ -45,29 +51,19 @@ struct At<'a> {
     first_row: u64,
 }
 
-/// Identifiers of one bucket on their way into the table.
-#[derive(Debug, Default)]
-struct Pending {
-    /// Key, and the place among the identifiers of the worker's rows.
-    keys: Vec<(u64, u32)>,
-    /// Type and length of each text.
-    shapes: Vec<(u8, u16)>,
-    texts: Vec<u8>,
-}
-
 impl<'a> Reader<'a> {
     /// A reader for one worker.
     #[must_use]
     pub fn new(intake: &'a Intake) -> Self {
         Reader {
             intake,
-            parts: Vec::new(),
-            blanks: vec![0; intake.seeds.len()],
+            done: Vec::new(),
+            rows: Gathered::new(intake.width()),
+            blanks: vec![0; intake.inner.types.len()],
             kinds: HashMap::new(),
             first_bucket: intake.readers.fetch_add(STRIDE, Relaxed) % BUCKETS,
-            pending: std::iter::repeat_with(Pending::default).take(BUCKETS).collect(),
+            pending: std::iter::repeat_with(Waiting::default).take(BUCKETS).collect(),
             waiting: 0,
-            open: Part::default(),
         }
     }
 }
@@ -78,43 +74,44 @@ impl Reader<'_> {
     /// # Errors
     /// A column of a type that does not fit; more identifiers than can be numbered.
     pub fn take(&mut self, place: &Arc<str>, first_row: u64, batch: &RecordBatch, tally: &mut Tally) -> Result<(), IdentityError> {
-        let (rows, width) = (batch.num_rows(), self.intake.width());
+        let rows = batch.num_rows();
         tally.rows_read += rows as u64;
         let at = At { place, first_row };
         let columns = self.id_columns(batch)?;
-        let base = self.open.ids.len();
-        self.open.ids.resize(base + rows * width, NONE);
         match &self.intake.shape {
             Shape::Rows(found) => {
-                for (slot, ((kind, name), column)) in found.iter().zip(&columns).enumerate() {
-                    self.normalize(&at, name, column, |_| Some(*kind), |row| (base + row * width + slot) as u32, tally);
+                let columns: Vec<Column> = found.iter().zip(&columns).map(|((_, name), ids)| Column { name, ids }).collect();
+                for row in 0..rows {
+                    for ((kind, _), column) in found.iter().zip(&columns) {
+                        let bucket = self.take_one(&at, column, row, *kind, tally);
+                        self.rows.homes.push(bucket);
+                    }
                 }
             }
             Shape::Links => {
                 let kinds = [0, 2].map(|at_column| self.link_kinds(&at, LINK_COLUMNS[at_column], &columns[at_column], tally));
-                for end in 0..2 {
-                    // The identifier of higher priority stands first.
-                    let behind = |row: usize| match (kinds[end][row], kinds[1 - end][row]) {
-                        (Some(own), Some(other)) if own != other => usize::from(own > other),
-                        _ => end,
-                    };
-                    let place = |row: usize| (base + row * 2 + behind(row)) as u32;
-                    self.normalize(
-                        &at,
-                        LINK_COLUMNS[2 * end + 1],
-                        &columns[2 * end + 1],
-                        |row| kinds[end][row],
-                        place,
-                        tally,
-                    );
+                let ends = [1, 3].map(|at_column| Column {
+                    name: LINK_COLUMNS[at_column],
+                    ids: &columns[at_column],
+                });
+                for (row, kinds) in kinds[0].iter().zip(&kinds[1]).enumerate() {
+                    let mut own = [(*kinds.0, &ends[0]), (*kinds.1, &ends[1])];
+                    if matches!(kinds, (Some(one), Some(other)) if one > other) {
+                        // The identifier of higher priority stands first.
+                        own.reverse();
+                    }
+                    for (kind, column) in own {
+                        let bucket = kind.map_or(ABSENT, |kind| self.take_one(&at, column, row, kind, tally));
+                        self.rows.homes.push(bucket);
+                    }
                 }
             }
         }
         let seen_at = self.times(&at, batch, tally)?;
-        self.open.seen_at.extend(seen_at);
+        self.rows.seen_at.extend(seen_at);
         let sources = self.sources(batch)?;
-        self.open.sources.extend(sources);
-        if self.waiting > WAITING_BYTES || self.open.ids.len() > WAITING_BYTES {
+        self.rows.sources.extend(sources);
+        if self.waiting > WAITING_BYTES {
             self.intern()?;
         }
         Ok(())
@@ -124,7 +121,7 @@ impl Reader<'_> {
     #[must_use]
     pub fn into_read(self) -> Read {
         Read {
-            parts: self.parts,
+            rows: self.done,
             blanks: self.blanks,
         }
     }
@@ -189,93 +186,63 @@ impl Reader<'_> {
         kinds
     }
 
-    /// Brings the values of a column to their one form.
-    #[allow(clippy::too_many_arguments, reason = "one caller's loop body, given two shapes of rows")]
-    fn normalize(
-        &mut self,
-        at: &At<'_>,
-        name: &str,
-        column: &IdColumn,
-        kind_of: impl Fn(usize) -> Option<u8>,
-        place_of: impl Fn(usize) -> u32,
-        tally: &mut Tally,
-    ) {
+    /// Brings one value to its one form and lets it wait. Gives its bucket, or that there is none.
+    #[inline]
+    fn take_one(&mut self, at: &At<'_>, column: &Column<'_>, row: usize, kind: u8, tally: &mut Tally) -> u8 {
         let intake = self.intake;
-        for row in 0..column.len() {
-            let Some(kind) = kind_of(row) else { continue };
-            let (id_type, hash) = (&intake.inner.types[usize::from(kind)], intake.inner.hashes[usize::from(kind)]);
-            let mut reject = |reason: Reason| tally.reject(at.place, at.first_row + row as u64, reason, name, String::new);
-            let normal = match column.get(row) {
-                IdRef::Null => continue,
-                IdRef::Bad(reason) => {
-                    reject(reason);
-                    continue;
+        let (id_type, hash) = (&intake.inner.types[usize::from(kind)], intake.inner.hashes[usize::from(kind)]);
+        let mut reject = |reason: Reason| {
+            tally.reject(at.place, at.first_row + row as u64, reason, column.name, String::new);
+            ABSENT
+        };
+        let normal = match column.ids.get(row) {
+            IdRef::Null => return ABSENT,
+            IdRef::Bad(reason) => return reject(reason),
+            IdRef::Text(text) => id_type.normalizer.normalize(text),
+            IdRef::Int(value) => owned(id_type.normalizer.normalize(&value.to_string())),
+        };
+        let text = match normal {
+            Normal::Plain(text) => match hash {
+                Some(hash) => Cow::Owned(hashed(hash, &text)),
+                None => text,
+            },
+            Normal::Hashed(own, _) if hash.is_some_and(|hash| hash != own) => return reject(Reason::OtherHash),
+            Normal::Hashed(own, text) => {
+                let bit = SEEN.iter().find(|(known, _)| *known == own).map_or(0, |(_, bit)| *bit);
+                if intake.hashes_met[usize::from(kind)].load(Relaxed) & bit == 0 {
+                    intake.hashes_met[usize::from(kind)].fetch_or(bit, Relaxed);
                 }
-                IdRef::Text(text) => id_type.normalizer.normalize(text),
-                IdRef::Int(value) => owned(id_type.normalizer.normalize(&value.to_string())),
-            };
-            let text = match normal {
-                Normal::Plain(text) => hash.map_or(text.clone(), |hash| Cow::Owned(hashed(hash, &text))),
-                Normal::Hashed(own, _) if hash.is_some_and(|hash| hash != own) => {
-                    reject(Reason::OtherHash);
-                    continue;
-                }
-                Normal::Hashed(own, text) => {
-                    let bit = SEEN.iter().find(|(known, _)| *known == own).map_or(0, |(_, bit)| *bit);
-                    if intake.hashes_met[usize::from(kind)].load(Relaxed) & bit == 0 {
-                        intake.hashes_met[usize::from(kind)].fetch_or(bit, Relaxed);
-                    }
-                    text
-                }
-                Normal::Blank => {
-                    self.blanks[usize::from(kind)] += 1;
-                    continue;
-                }
-                Normal::Malformed => {
-                    reject(Reason::MalformedId);
-                    continue;
-                }
-            };
-            let key = key_of(intake.seeds[usize::from(kind)], text.as_bytes());
-            let pending = &mut self.pending[bucket_of(key)];
-            pending.keys.push((key, place_of(row)));
-            pending.shapes.push((kind, text.len() as u16));
-            pending.texts.extend_from_slice(text.as_bytes());
-            self.waiting += text.len() + WAITING_EACH;
-        }
+                text
+            }
+            Normal::Blank => {
+                self.blanks[usize::from(kind)] += 1;
+                return ABSENT;
+            }
+            Normal::Malformed => return reject(Reason::MalformedId),
+        };
+        let key = intake.interning.keys().of(kind, text.as_bytes());
+        let bucket = bucket_of(key);
+        self.pending[bucket].push(tag_of(key), kind, &text);
+        self.waiting += text.len() + Waiting::EACH;
+        bucket as u8
     }
 
-    /// Finds or adds all identifiers that wait, bucket by bucket: what a bucket holds is fetched from memory once for many. To be called at
-    /// the end as well.
+    /// Finds or adds all identifiers that wait, bucket by bucket. To be called at the end as well.
     ///
     /// # Errors
     /// More identifiers than can be numbered.
     pub fn intern(&mut self) -> Result<(), IdentityError> {
-        let mut part = std::mem::take(&mut self.open);
         for turn in 0..BUCKETS {
             // Workers begin at different buckets, so that they do not wait for each other at every one.
             let bucket = (turn + self.first_bucket) % BUCKETS;
-            let own = &mut self.pending[bucket];
-            let full = self.intake.interning.with_bucket(bucket, |entries: &mut Bucket| {
-                let mut start = 0;
-                own.keys.iter().zip(&own.shapes).any(|(&(key, place), &(kind, length))| {
-                    let text = &own.texts[start..start + usize::from(length)];
-                    start += usize::from(length);
-                    let local = entries.entry(key, kind, text);
-                    part.ids[place as usize] = local.map_or(NONE, |local| entry_of(bucket, local));
-                    local.is_none()
-                })
-            });
-            if full {
-                return Err(IdentityError::TooManyIds);
-            }
-            own.keys.clear();
-            own.shapes.clear();
-            own.texts.clear();
+            let (own, ids) = (&mut self.pending[bucket], &mut self.rows.ids[bucket]);
+            let found = self.intake.interning.with_bucket(bucket, |known| known.look_up(own, ids));
+            found.ok_or(IdentityError::TooManyIds)?;
+            own.clear();
         }
         self.waiting = 0;
-        part.ids.shrink_to_fit();
-        self.parts.push(part);
+        self.done
+            .push(std::mem::replace(&mut self.rows, Gathered::new(self.intake.width())));
         Ok(())
     }
 

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::event::Example;
 use crate::identity::IdentityError;
+use crate::identity::bucket::NONE;
 use crate::identity::forest::Forest;
 use crate::identity::link::{Links, Refusal, each_asked, pair, stretches};
 use crate::identity::map::IdentityMap;
-use crate::identity::table::NONE;
 
 /// Says that the answer does not matter any more.
 pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
@@ -107,11 +107,11 @@ impl Iterator for PersonRows {
     fn next(&mut self) -> Option<Self::Item> {
         let (map, members) = (&self.map, self.map.members());
         let (mut persons, mut ids) = (Vec::with_capacity(BATCH_ROWS), Vec::with_capacity(BATCH_ROWS));
-        while let Some(&root) = members.roots.get(self.next.0).filter(|_| ids.len() < BATCH_ROWS) {
-            let left = &members.of(root)[self.next.1..];
+        while let Some(&person) = members.persons.get(self.next.0).filter(|_| ids.len() < BATCH_ROWS) {
+            let left = &members.at(self.next.0)[self.next.1..];
             let taken = left.len().min(BATCH_ROWS - ids.len());
             ids.extend_from_slice(&left[..taken]);
-            persons.resize(ids.len(), map.inner.table.person(root));
+            persons.resize(ids.len(), person);
             self.next = if taken == left.len() {
                 (self.next.0 + 1, 0)
             } else {
@@ -319,10 +319,7 @@ impl IdentityMap {
         let inner = &self.inner;
         let members = self.members();
         let mut sizes: BTreeMap<usize, u64> = BTreeMap::new();
-        members
-            .roots
-            .iter()
-            .for_each(|&root| *sizes.entry(members.of(root).len()).or_default() += 1);
+        (0..members.persons.len()).for_each(|place| *sizes.entry(members.at(place).len()).or_default() += 1);
         let ids = self.ids_by_type();
         let mut out: BTreeMap<(u8, &str), u64> = BTreeMap::new();
         for (&id, refusal) in &inner.partition.out {
@@ -339,7 +336,7 @@ impl IdentityMap {
         };
         let rejected = inner.tally.rejected_json();
         let examples: Vec<Value> = inner.tally.examples().map(Example::to_json).collect();
-        let persons = members.roots.len();
+        let persons = members.persons.len();
         json!({
             "rows": self.rows(), "batches": inner.batches.len(), "ids": inner.table.len(), "persons": persons,
             "ids_per_person": if persons == 0 { Value::Null } else { json!(members.len() as f64 / persons as f64) },
