@@ -366,3 +366,73 @@ proptest! {
         prop_assert_eq!(map.guards(), back.guards());
     }
 }
+
+/// Every person as its identifiers, and how old each identifier is.
+fn shown(map: &IdentityMap) -> BTreeSet<Vec<(String, String)>> {
+    let rows = map.persons().1.map(|batch| batch.expect("rows"));
+    let mut persons: BTreeMap<i64, Vec<(String, String)>> = BTreeMap::new();
+    for batch in rows {
+        let text = |name: &str| batch.column_by_name(name).expect(name).as_string::<i32>().clone();
+        let (kinds, ids) = (text("id_type"), text("id"));
+        let numbers = batch.column(0).as_primitive::<arrow::datatypes::Int64Type>().values();
+        for (place, person) in numbers.iter().enumerate() {
+            persons
+                .entry(*person)
+                .or_default()
+                .push((kinds.value(place).to_owned(), ids.value(place).to_owned()));
+        }
+    }
+    persons.into_values().collect()
+}
+
+#[test]
+fn plain_values_of_a_hashed_type_are_their_hashes_in_every_respect() {
+    let plain = ["13900000001", "13900000002", "13900000003"];
+    let hashed: Vec<String> = plain
+        .iter()
+        .map(|text| aipl_core::identity::normalize::hashed(aipl_core::identity::Hash::Md5, text))
+        .collect();
+    // Of each: how it is written, with which card, and when.
+    let rows = |own: &dyn Fn(usize, bool) -> String| {
+        let row = |phone: usize, is_plain: bool, card: &str, at: i64| (own(phone, is_plain), card.to_owned(), at);
+        vec![
+            row(0, true, "c1", 10),
+            row(0, false, "c2", 50),
+            row(1, false, "c3", 20),
+            row(1, true, "c4", 5),
+            row(2, true, "c5", 30),
+            row(2, true, "c6", 31),
+            row(2, false, "c7", 32),
+            row(2, false, "c8", 33),
+        ]
+    };
+    let resolved = |rows: Vec<(String, String, i64)>| {
+        let phones: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.0)));
+        let cards: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.1)));
+        let seen: ArrayRef = Arc::new(TimestampMicrosecondArray::from_iter_values(rows.iter().map(|row| row.2)));
+        let batch = RecordBatch::try_from_iter([("phone", phones), ("member", cards), ("seen_at", seen)]).expect("a batch");
+        let source = StreamSource::from_batches("rows", batch.schema(), vec![batch]);
+        let guards = Guards {
+            max_people_per_id: Some(3),
+            max_component: None,
+        };
+        let types = vec![IdType::named("phone"), IdType::named("member")];
+        resolve_identities(&source, types, guards, &reading(), OnError::Reject, &Runtime::default()).expect("a map")
+    };
+    let (mixed, pure) = (
+        resolved(rows(&|phone, is_plain| {
+            if is_plain { plain[phone].to_owned() } else { hashed[phone].clone() }
+        })),
+        resolved(rows(&|phone, _| hashed[phone].clone())),
+    );
+    assert_eq!(shown(&mixed), shown(&pure));
+    assert_eq!(mixed.ids(), 11);
+    for (place, text) in hashed.iter().enumerate() {
+        let age = |map: &IdentityMap, text: &str| map.age("phone", text).expect("a type").expect("known");
+        assert_eq!(age(&mixed, text), age(&pure, text), "the {place}th phone");
+        assert_eq!(age(&mixed, plain[place]), age(&mixed, text));
+    }
+    // The third phone was seen with four cards, so it stands for nobody.
+    assert_eq!(mixed.lookup("phone", plain[2]).expect("a type"), None);
+    assert_eq!(mixed.lookup("phone", plain[0]), mixed.lookup("member", "c2"));
+}

@@ -417,3 +417,51 @@ impl Bucket {
         self.slots.capacity() * size_of::<Slot>() + self.texts.0.iter().map(Vec::capacity).sum::<usize>()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn newcomers_are_in_order_of_tag_however_they_had_to_give_way() {
+        let keys = Keys::new(vec![0]);
+        // Tags that crowd in one place, at the end (so that slots go over it), and anywhere.
+        for (step, first) in [(1, 1 << 31), (1, u32::MAX - 400), (0x9e37_79b9, 7), (10_737_418, 0)] {
+            let mut bucket = Bucket::default();
+            for n in (0..400u32).map(|n| n * 7919 % 400) {
+                let tag = first.wrapping_add(n.wrapping_mul(step));
+                let id = bucket.id(tag, 0, format!("{n}").as_bytes(), 1).expect("room");
+                assert_eq!(bucket.id(tag, 0, format!("{n}").as_bytes(), 1), Some(id));
+            }
+            let tags: Vec<u32> = bucket
+                .newcomers(&keys)
+                .into_iter()
+                .map(|at| bucket.slots[at as usize].tag)
+                .collect();
+            assert_eq!(tags.len(), 400);
+            assert!(tags.is_sorted());
+        }
+    }
+
+    #[test]
+    fn looking_up_many_at_once_equals_one_after_the_other() {
+        let (mut many, mut single) = (Bucket::default(), Bucket::default());
+        for round in 1..5u32 {
+            let (mut waiting, mut ids, mut expected) = (Waiting::default(), Vec::new(), Vec::new());
+            for n in 0..300u32 {
+                // Every tag has several texts, and texts come again within a block.
+                let n = n * round % 97;
+                let (tag, text) = (
+                    (n % 40).wrapping_mul(0x0f00_0001),
+                    format!("{n:>0width$}", width = n as usize % 9 + 1),
+                );
+                waiting.push(tag, (n % 2) as u8, &text);
+                expected.push(single.id(tag, (n % 2) as u8, text.as_bytes(), 1).expect("room"));
+            }
+            many.look_up(&waiting, &mut ids).expect("room");
+            assert_eq!(ids, expected);
+        }
+        let counts = |bucket: &Bucket| bucket.slots.iter().map(|slot| u32::from(slot.count)).sum::<u32>();
+        assert_eq!((many.fresh(), counts(&many), counts(&single)), (97, 1200, 1200));
+    }
+}
