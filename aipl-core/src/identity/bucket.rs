@@ -7,12 +7,12 @@ use std::hint::black_box;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::identity::observations::NONE;
+
 /// Buckets of identifiers. One less than a byte can tell, so that a byte can also say that there is none.
 pub(super) const BUCKETS: usize = 128;
 /// In the place of a bucket: no identifier.
 pub(super) const ABSENT: u8 = u8::MAX;
-/// No identifier, or one that is dead.
-pub const NONE: u32 = u32::MAX;
 /// Marks identifiers without a lasting number; below stands which one of its bucket it is.
 pub(super) const FRESH: u32 = 1 << 31;
 /// Bytes of texts that stand together; more than any text has.

@@ -11,10 +11,11 @@ use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::IdentityError;
-use crate::identity::bucket::{ABSENT, NONE};
+use crate::identity::bucket::ABSENT;
 use crate::identity::gathered::Gathered;
 use crate::identity::id_type::{Hash, IdType};
 use crate::identity::map::{Guards, IdentityMap, Inner};
+use crate::identity::observations::NONE;
 use crate::identity::table::Interning;
 use crate::identity::tables::Columns;
 

@@ -4,8 +4,8 @@ use std::mem::take;
 
 use rayon::prelude::*;
 
-use crate::identity::bucket::{ABSENT, BUCKETS, NONE};
-use crate::identity::observations::Part;
+use crate::identity::bucket::{ABSENT, BUCKETS};
+use crate::identity::observations::{NONE, Part};
 
 /// Some rows. What is kept by row tells only the bucket of each identifier, what is kept by bucket which one it is: so each list is
 /// written from front to back, and identifiers are looked up and numbered bucket by bucket.

@@ -10,12 +10,12 @@ use rayon::prelude::*;
 use crate::base::Zone;
 use crate::event::Tally;
 use crate::identity::IdentityError;
-use crate::identity::bucket::{FRESH, NONE};
+use crate::identity::bucket::FRESH;
 use crate::identity::gathered::{Gathered, renumber};
 use crate::identity::id_type::Hash;
 use crate::identity::map::{IdentityMap, Inner};
 use crate::identity::normalize::{Normal, hashed};
-use crate::identity::observations::Batch;
+use crate::identity::observations::{Batch, NONE};
 use crate::identity::table::{Interning, Newcomer};
 
 /// The columns of a table of links.

@@ -9,11 +9,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use rayon::prelude::*;
 
-use crate::identity::bucket::NONE;
 use crate::identity::forest::Forest;
 use crate::identity::id_set::IdSet;
 use crate::identity::id_type::{Family, IdType};
-use crate::identity::observations::{Batch, Part, Row};
+use crate::identity::observations::{Batch, NONE, Part, Row};
 use crate::identity::table::IdTable;
 
 /// Why a link was not taken.

@@ -9,12 +9,11 @@ use rayon::prelude::*;
 use crate::base::suggest::hint;
 use crate::event::Tally;
 use crate::identity::IdentityError;
-use crate::identity::bucket::NONE;
 use crate::identity::id_set::IdSet;
 use crate::identity::id_type::{Hash, IdType, check};
 use crate::identity::link::{Links, Partition, Refusal, Rules, each_asked, link, pair, stretches};
 use crate::identity::normalize::{Normal, blank_words, built_in_ignores, hashed};
-use crate::identity::observations::Batch;
+use crate::identity::observations::{Batch, NONE};
 use crate::identity::table::IdTable;
 
 /// How many people an identifier may be seen with before it links nobody (definitions §7.4).

@@ -1,7 +1,8 @@
 //! What was observed: rows of identifiers that were seen together, batch by batch. Nothing is ever dropped, so that any link can be
 //! taken back.
 
-use crate::identity::bucket::NONE;
+/// No identifier, or one that is out of use.
+pub const NONE: u32 = u32::MAX;
 
 /// Rows of one batch, `width` identifiers each.
 #[derive(Debug, Clone, Default)]

@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use crate::event::IdColumn;
 use crate::event::Reason;
 use crate::event::columns::IdRef;
-use crate::identity::bucket::NONE;
 use crate::identity::normalize::{Normal, hashed};
+use crate::identity::observations::NONE;
 use crate::identity::{Hash, IdentityError, IdentityMap};
 
 /// Where the id type of an event's consumer stands.

@@ -11,10 +11,11 @@ use crate::event::columns::{ACCEPTED_IDS, IdRef};
 use crate::event::time::ACCEPTED_TIMES;
 use crate::event::{IdColumn, Reason, Tally, TimeColumn};
 use crate::identity::IdentityError;
-use crate::identity::bucket::{ABSENT, BUCKETS, NONE, Waiting, bucket_of, tag_of};
+use crate::identity::bucket::{ABSENT, BUCKETS, Waiting, bucket_of, tag_of};
 use crate::identity::gathered::Gathered;
 use crate::identity::intake::{Intake, LINK_COLUMNS, Read, SEEN, STRIDE, Shape};
 use crate::identity::normalize::{Normal, hashed};
+use crate::identity::observations::NONE;
 
 /// Bytes of identifiers that a worker gathers before it looks them up: few enough to stay in the processor's cache, and enough to work on
 /// each bucket for a while.

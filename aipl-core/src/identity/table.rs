@@ -13,8 +13,9 @@ use arrow::error::ArrowError;
 use rayon::prelude::*;
 
 use crate::identity::IdentityError;
-use crate::identity::bucket::{BUCKETS, Bucket, FRESH, Keys, NONE, Place, bucket_of, tag_of};
+use crate::identity::bucket::{BUCKETS, Bucket, FRESH, Keys, Place, bucket_of, tag_of};
 use crate::identity::id_set::IdSet;
+use crate::identity::observations::NONE;
 
 /// A new identifier: its bucket, and which of the new ones there it is.
 pub(super) type Newcomer = (usize, u32);

@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::event::Example;
 use crate::identity::IdentityError;
-use crate::identity::bucket::NONE;
 use crate::identity::forest::Forest;
 use crate::identity::link::{Links, Refusal, each_asked, pair, stretches};
 use crate::identity::map::IdentityMap;
+use crate::identity::observations::NONE;
 
 /// Says that the answer does not matter any more.
 pub type Stop<'a> = &'a (dyn Fn() -> bool + Sync);
