@@ -436,3 +436,45 @@ fn plain_values_of_a_hashed_type_are_their_hashes_in_every_respect() {
     assert_eq!(mixed.lookup("phone", plain[2]).expect("a type"), None);
     assert_eq!(mixed.lookup("phone", plain[0]), mixed.lookup("member", "c2"));
 }
+
+#[test]
+fn a_stored_map_that_does_not_fit_its_rules_is_refused() {
+    use arrow::datatypes::Schema;
+    let rows = |phones: [&str; 2]| {
+        let column = |values: [&str; 2]| Arc::new(StringArray::from(values.to_vec())) as ArrayRef;
+        RecordBatch::try_from_iter([("member", column(phones)), ("card", column(["c", "d"]))]).expect("a batch")
+    };
+    let source = |batch: RecordBatch| StreamSource::from_batches("rows", batch.schema(), vec![batch]);
+    let types = vec![IdType::named("member"), IdType::named("card")];
+    let map = resolve_identities(
+        &source(rows(["a", "b"])),
+        types,
+        Guards::default(),
+        &reading(),
+        OnError::Reject,
+        &Runtime::default(),
+    );
+    let stored = map.expect("a map").observations().expect("rows").1;
+    let batches: Vec<RecordBatch> = stored.map(|batch| batch.expect("rows")).collect();
+    let back = |schema: &Schema, batches: &[RecordBatch]| {
+        IdentityMap::from_observations(schema, batches.iter().cloned().map(Ok), &|| false).map(|map| map.len())
+    };
+    let schema = batches[0].schema();
+    assert_eq!(back(&schema, &batches).expect("the map"), 2);
+    let fewer: std::collections::HashMap<String, String> = schema
+        .metadata()
+        .iter()
+        .map(|(key, rules)| (key.clone(), rules.replace("\"batches\":1", "\"batches\":0")))
+        .collect();
+    assert_ne!(&fewer, schema.metadata());
+    let refused = back(&schema.as_ref().clone().with_metadata(fewer), &batches).expect_err("too many batches");
+    assert!(refused.to_string().contains("a row of batch 0, and 0 batches"), "{refused}");
+    for (text, problem) in [(String::new(), "of 0 bytes"), ("x".repeat(70_000), "of 70000 bytes")] {
+        let place = schema.index_of("id").expect("ids");
+        let mut columns = batches[0].columns().to_vec();
+        columns[place] = Arc::new(StringArray::from(vec![text.as_str(); batches[0].num_rows()]));
+        let forged = RecordBatch::try_new(schema.clone(), columns).expect("a batch");
+        let refused = back(&schema, &[forged]).expect_err(problem);
+        assert!(refused.to_string().contains(problem), "{refused}");
+    }
+}

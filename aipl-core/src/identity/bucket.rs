@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::identity::observations::NONE;
 
-/// Buckets of identifiers. One less than a byte can tell, so that a byte can also say that there is none.
+/// Buckets of identifiers: fewer than a byte can tell, so that a byte can also say that there is none.
 pub(super) const BUCKETS: usize = 128;
 /// In the place of a bucket: no identifier.
 pub(super) const ABSENT: u8 = u8::MAX;
@@ -114,8 +114,7 @@ pub(super) struct Place {
     pub kind: u8,
 }
 
-/// Texts, one after the other. They are never moved: copying all of them again and again as they grow would cost more than looking
-/// them up.
+/// Texts, one after the other, in pieces: copying all of them again and again as they grow would cost more than looking them up.
 #[derive(Debug, Clone, Default)]
 struct Texts(Vec<Vec<u8>>);
 

@@ -81,7 +81,7 @@ pub enum IdentityError {
         right: String,
     },
     /// More identifiers than can be numbered.
-    #[error("more than {} identifiers", u32::MAX - 1)]
+    #[error("more than {} identifiers, or more than 4 GiB of them in one bucket of 128", u32::MAX >> 1)]
     TooManyIds,
     /// Two unknown identifiers with one number.
     #[error("two identifiers that are not in the map have the same 63-bit number; add them to the map, which tells them apart")]

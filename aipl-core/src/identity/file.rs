@@ -10,6 +10,7 @@ use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef, TimeUnit, Timesta
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
+use crate::base::id::MAX_ID_BYTES;
 use crate::identity::IdentityError;
 use crate::identity::bucket::ABSENT;
 use crate::identity::gathered::Gathered;
@@ -125,7 +126,7 @@ impl IdentityMap {
             if stop() {
                 break;
             }
-            gathering.take(&batch.map_err(|error| malformed(error.to_string()))?)?;
+            gathering.take(&batch.map_err(|error| malformed(error.to_string()))?, stored.batches)?;
         }
         while gathering.inner.batches.len() < stored.batches {
             gathering.end_batch()?;
@@ -258,7 +259,8 @@ impl Gathering {
         }
     }
 
-    fn take(&mut self, batch: &RecordBatch) -> Result<(), IdentityError> {
+    /// Takes rows of a map of so many batches.
+    fn take(&mut self, batch: &RecordBatch, stored: usize) -> Result<(), IdentityError> {
         let column = |name: &str, wanted: &DataType| {
             let column = batch
                 .column_by_name(name)
@@ -280,6 +282,15 @@ impl Gathering {
             let kind = self.inner.types.iter().position(|known| known.name == name);
             let kind = kind.ok_or_else(|| malformed(format!("it holds the id type {name:?}, which its rules do not name")))?;
             let at = (batches.value(place), rows.value(place));
+            if usize::try_from(at.0).is_ok_and(|batch| batch >= stored) {
+                return Err(malformed(format!(
+                    "it has a row of batch {}, and {stored} batches by its rules",
+                    at.0
+                )));
+            }
+            if !(1..=MAX_ID_BYTES).contains(&ids.value(place).len()) {
+                return Err(malformed(format!("it holds an identifier of {} bytes", ids.value(place).len())));
+            }
             if at < self.at {
                 return Err(malformed("its rows are not in order of batch and row".to_owned()));
             }
