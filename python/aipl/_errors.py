@@ -10,6 +10,8 @@ __all__ = [
     "FormatVersionError",
     "IdentityError",
     "InternalError",
+    "LimitError",
+    "MemoryLimitError",
     "ModelError",
     "NoSpaceError",
     "ParameterError",
@@ -55,6 +57,10 @@ class SourceError(AiplError, OSError):
     """A file or stream that cannot be read. The message names it."""
 
 
+class LimitError(SourceError):
+    """An input that declares or needs more than a limit allows. The message names the limit and how to raise it."""
+
+
 class RejectedRowsError(SourceError):
     """A row was rejected and the events say `on_error="raise"`. The message names its file, row, column and reason."""
 
@@ -85,6 +91,10 @@ class NoSpaceError(StoreError):
 
 class FormatVersionError(StoreError):
     """The bank was written by a later version of the library."""
+
+
+class MemoryLimitError(AiplError, MemoryError):
+    """The memory that this process may use did not suffice. Nothing was changed; the same works once there is more."""
 
 
 class InternalError(AiplError, RuntimeError):
