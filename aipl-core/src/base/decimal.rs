@@ -1,6 +1,9 @@
 //! Exact fixed-point numbers for money and other measures.
 
+use std::cmp::Ordering;
 use std::fmt;
+
+use arrow::datatypes::i256;
 
 /// A number with six decimals held in an `i64`: the unit of every amount, quantity, rating and cost.
 ///
@@ -27,23 +30,49 @@ impl Decimal6 {
     }
 
     /// `value × 10^-scale`, rounded half to even at six decimals; `None` if it is too large.
+    ///
+    /// ```
+    /// use aipl_core::base::Decimal6;
+    /// assert_eq!(Decimal6::rescale(1250, 2), Some(Decimal6(12_500_000)));
+    /// assert_eq!(Decimal6::rescale(5, 7), Some(Decimal6(0)));
+    /// assert_eq!(Decimal6::rescale(1, -13), None);
+    /// ```
     #[must_use]
     pub fn rescale(value: i128, scale: i8) -> Option<Decimal6> {
         let shift = 6 - i32::from(scale);
-        let scaled = if shift >= 0 {
-            value.checked_mul(10i128.checked_pow(shift as u32)?)?
-        } else {
-            let Some(divisor) = 10i128.checked_pow(shift.unsigned_abs()) else {
-                return Some(Decimal6(0));
-            };
-            let (quotient, remainder) = (value.div_euclid(divisor), value.rem_euclid(divisor));
-            let twice = remainder * 2;
-            quotient + i128::from(twice > divisor || (twice == divisor && quotient & 1 == 1))
+        let power = 10i128.checked_pow(shift.unsigned_abs());
+        let scaled = match power {
+            // Nothing is too large for no power of ten.
+            _ if value == 0 => 0,
+            Some(factor) if shift >= 0 => value.checked_mul(factor)?,
+            None if shift >= 0 => return None,
+            Some(divisor) => {
+                let (quotient, remainder) = (value.div_euclid(divisor), value.rem_euclid(divisor));
+                quotient + i128::from(rounds_up(&remainder, &(divisor - remainder), quotient & 1 == 1))
+            }
+            // Ten to that power is more than twice any value.
+            None => 0,
         };
         i64::try_from(scaled).ok().map(Decimal6)
     }
 
-    /// Reads decimal text (`-12.5`, `1e3`) without passing through binary floats where it can.
+    /// As [`Decimal6::rescale`], of a value of 256 bits.
+    #[must_use]
+    pub fn rescale_wide(value: i256, scale: i8) -> Option<Decimal6> {
+        if let Some(value) = value.to_i128() {
+            return Self::rescale(value, scale);
+        }
+        // So large a value fits only if some of its decimals are cut.
+        let divisor = i256::from_i128(10).checked_pow(u32::try_from(i32::from(scale) - 6).ok()?)?;
+        let size = value.checked_abs()?;
+        let (quotient, remainder) = (size.checked_div(divisor)?.to_i128()?, size.checked_rem(divisor)?);
+        let up = rounds_up(&remainder, &divisor.checked_sub(remainder)?, quotient & 1 == 1);
+        let rounded = quotient.checked_add(i128::from(up))?;
+        let signed = if value.is_negative() { -rounded } else { rounded };
+        i64::try_from(signed).ok().map(Decimal6)
+    }
+
+    /// Reads decimal text (`-12.5`) exactly, however many digits it has; other forms (`1e3`) through a binary float.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Decimal6> {
         let text = text.trim();
@@ -54,13 +83,31 @@ impl Decimal6 {
         };
         let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
         let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
-        if !plain(whole) || !plain(fraction) || whole.len() + fraction.len() == 0 || whole.len() + fraction.len() > 36 {
+        if !plain(whole) || !plain(fraction) || whole.len() + fraction.len() == 0 {
             let value: f64 = text.parse().ok()?;
             return if value.is_finite() { Self::from_f64(value) } else { None };
         }
-        let magnitude: i128 = format!("{whole}{fraction}").parse().ok()?;
-        let signed = if negative { -magnitude } else { magnitude };
-        Self::rescale(signed, fraction.len() as i8)
+        let (kept, cut) = fraction.split_at(fraction.len().min(6));
+        let whole = whole.trim_start_matches('0');
+        // So many digits are too large in any case.
+        if whole.len() > 18 {
+            return None;
+        }
+        let units: i128 = format!("{whole}{kept:0<6}").parse().ok()?;
+        let half = cut.bytes().next().unwrap_or(b'0');
+        let more = cut.bytes().skip(1).any(|digit| digit != b'0');
+        let up = half > b'5' || (half == b'5' && (more || units & 1 == 1));
+        let rounded = units + i128::from(up);
+        i64::try_from(if negative { -rounded } else { rounded }).ok().map(Decimal6)
+    }
+}
+
+/// Whether half to even rounds up, by what is over the lower number and what is missing to the higher one.
+fn rounds_up<T: Ord>(over: &T, missing: &T, odd: bool) -> bool {
+    match over.cmp(missing) {
+        Ordering::Less => false,
+        Ordering::Equal => odd,
+        Ordering::Greater => true,
     }
 }
 

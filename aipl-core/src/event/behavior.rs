@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int32Type};
 use arrow::util::display::array_value_to_string;
 
 use crate::base::suggest::hint;
+use crate::event::bytes::{CheckedText, checked_text, is_bytes};
 use crate::event::report::EXAMPLES_PER_REASON;
 use crate::event::{BehaviorCode, EventSchema};
 
@@ -52,6 +54,8 @@ pub struct SpecialCodes {
     pub unknown: BehaviorCode,
     /// The value is mapped to nothing.
     pub ignored: BehaviorCode,
+    /// The value is bytes that are no text.
+    pub not_utf8: BehaviorCode,
 }
 
 /// The codes of consecutive rows, and the first values that stand for none.
@@ -105,13 +109,14 @@ impl BehaviorDecoder {
             null: size,
             unknown: size + 1,
             ignored: size + 2,
+            not_utf8: size + 3,
         }
     }
 
     /// How many different codes [`Self::decode`] can give.
     #[must_use]
     pub fn code_count(&self) -> usize {
-        self.vocabulary.len() + 3
+        self.vocabulary.len() + 4
     }
 
     fn code_of(&self, raw: &str) -> BehaviorCode {
@@ -150,7 +155,11 @@ impl BehaviorDecoder {
     pub fn accepts(data_type: &DataType) -> bool {
         match data_type {
             DataType::Dictionary(_, values) => Self::accepts(values),
-            other => other.is_integer() || matches!(other, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null),
+            other => {
+                other.is_integer() || {
+                    matches!(other, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null) || is_bytes(other)
+                }
+            }
         }
     }
 
@@ -176,8 +185,18 @@ impl BehaviorDecoder {
             }
         } else if column.data_type().is_integer() {
             self.decode_integers(column, codes);
+        } else if let Some(checked) = checked_text(column) {
+            self.decode_checked(&checked, codes);
         } else {
             self.decode_text(column, codes);
+        }
+    }
+
+    fn decode_checked(&self, checked: &CheckedText, codes: &mut Vec<BehaviorCode>) {
+        let (start, not_utf8) = (codes.len(), self.special().not_utf8);
+        self.decode_text(&checked.text, codes);
+        for row in checked.bad.iter().flat_map(BooleanBuffer::set_indices) {
+            codes[start + row] = not_utf8;
         }
     }
 

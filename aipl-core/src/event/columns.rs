@@ -1,15 +1,17 @@
 //! Checked views of identifier columns.
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, LargeStringArray, StringArray, StringViewArray};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, UInt64Type};
 
 use crate::base::id::MAX_ID_BYTES;
 use crate::base::{IdKind, IdValue};
 use crate::event::Reason;
+use crate::event::bytes::{checked_text, is_bytes};
 
 /// Words for the accepted types, for error messages.
-pub const ACCEPTED_IDS: &str = "any integer type, utf8, large_utf8, utf8_view, or a dictionary of these";
+pub const ACCEPTED_IDS: &str = "any integer type, utf8, large_utf8, utf8_view, bytes that are UTF-8, or a dictionary of these";
 
 /// One identifier of a row, or why there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +70,13 @@ pub enum IdColumn {
         /// The distinct values.
         values: Box<IdColumn>,
     },
+    /// Bytes, some of which are no text.
+    Bytes {
+        /// Those that are.
+        texts: Box<IdColumn>,
+        /// The rows of the others.
+        bad: BooleanBuffer,
+    },
     /// Identifiers that stand in the place of others, such as persons for accounts.
     Resolved(Vec<IdRef<'static>>),
 }
@@ -80,6 +89,7 @@ impl IdColumn {
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Some(IdKind::Text),
             DataType::Dictionary(_, values) if !matches!(**values, DataType::Dictionary(_, _)) => Self::id_kind(values),
             other if other.is_integer() => Some(IdKind::Int64),
+            other if is_bytes(other) => Some(IdKind::Text),
             _ => None,
         }
     }
@@ -112,6 +122,17 @@ impl IdColumn {
                     values,
                 }
             }
+            bytes if is_bytes(bytes) => {
+                let checked = checked_text(column)?;
+                let texts = IdColumn::new(&checked.text)?;
+                match checked.bad {
+                    Some(bad) => IdColumn::Bytes {
+                        texts: Box::new(texts),
+                        bad,
+                    },
+                    None => texts,
+                }
+            }
             _ => IdColumn::Int(cast(column, &DataType::Int64).ok()?.as_primitive().clone()),
         })
     }
@@ -125,6 +146,7 @@ impl IdColumn {
             IdColumn::LargeUtf8(array) => array.len(),
             IdColumn::View(array) => array.len(),
             IdColumn::Unsigned(array) | IdColumn::Dictionary { array, .. } => array.len(),
+            IdColumn::Bytes { bad, .. } => bad.len(),
             IdColumn::Resolved(ids) => ids.len(),
         }
     }
@@ -153,6 +175,8 @@ impl IdColumn {
             IdColumn::View(array) => check_text(array.value(row)),
             IdColumn::Dictionary { array, .. } if array.is_null(row) => IdRef::Null,
             IdColumn::Dictionary { keys, values, .. } => values.get(keys[row]),
+            IdColumn::Bytes { bad, .. } if bad.value(row) => IdRef::Bad(Reason::NotUtf8),
+            IdColumn::Bytes { texts, .. } => texts.get(row),
             IdColumn::Resolved(ids) => ids[row],
         }
     }

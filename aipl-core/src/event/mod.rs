@@ -1,6 +1,7 @@
 //! What an event is: the behavior vocabulary, the mapping of columns, checked views of columns, and the account of rejected rows.
 
 pub mod behavior;
+pub mod bytes;
 pub mod columns;
 pub mod error;
 pub mod measure;

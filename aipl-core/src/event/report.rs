@@ -32,6 +32,8 @@ pub enum Reason {
     UnreadableNumber,
     /// A measure does not fit the fixed-point range of ±9.2 × 10¹².
     NumberOutOfRange,
+    /// The bytes of a text are not UTF-8.
+    NotUtf8,
     /// A text row has the wrong number of fields, is no UTF-8, or is over 1 MiB.
     MalformedRow,
     /// A row of a state table ends before it begins.
@@ -63,6 +65,7 @@ impl Reason {
             Reason::NotFinite => "not_finite",
             Reason::UnreadableNumber => "unreadable_number",
             Reason::NumberOutOfRange => "number_out_of_range",
+            Reason::NotUtf8 => "not_utf8",
             Reason::MalformedRow => "malformed_row",
             Reason::ReversedPeriod => "reversed_period",
             Reason::MalformedId => "malformed_id",

@@ -1,12 +1,14 @@
 //! Event times: from any accepted column type to instants and calendar days.
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::buffer::NullBuffer;
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, TimeUnit as ArrowUnit, UInt64Type};
 
 use crate::base::Zone;
 use crate::base::day::{Day, MICROS_PER_DAY};
+use crate::event::Reason;
+use crate::event::bytes::{checked_text, is_bytes};
 use crate::event::schema::TimeUnit;
 
 /// Words for the accepted types, for error messages.
@@ -15,6 +17,8 @@ pub const ACCEPTED_TIMES: &str =
 
 /// A raw value that stands for text which is no time.
 const UNREADABLE: i64 = i64::MIN;
+/// A raw value that stands for bytes which are no text.
+const NOT_UTF8: i64 = i64::MIN + 1;
 
 /// How raw values of a time column are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +51,7 @@ impl TimeKind {
             DataType::Timestamp(unit, zone) => kind(arrow_scale(*unit), zone.is_none()),
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => Some(Self::TEXT),
             DataType::Dictionary(_, values) => Self::of(values, unit),
+            other if is_bytes(other) => Some(Self::TEXT),
             other if other.is_integer() => match unit? {
                 TimeUnit::Day => kind(Scale::MicrosPerUnit(MICROS_PER_DAY), true),
                 TimeUnit::Second => kind(Scale::MicrosPerUnit(1_000_000), false),
@@ -114,10 +119,14 @@ impl TimeKind {
             .then_some(SteadyTime { kind: self, offset })
     }
 
-    /// Whether this raw value marks text that is no time.
+    /// What is wrong with the text that this raw value stands for; `None` if it was read, or there was none.
     #[must_use]
-    pub fn is_unreadable(self, raw: i64) -> bool {
-        self == Self::TEXT && raw == UNREADABLE
+    pub fn wrong(self, raw: i64) -> Option<Reason> {
+        match raw {
+            UNREADABLE if self == Self::TEXT => Some(Reason::UnreadableTime),
+            NOT_UTF8 if self == Self::TEXT => Some(Reason::NotUtf8),
+            _ => None,
+        }
     }
 }
 
@@ -168,18 +177,20 @@ impl TimeColumn {
             DataType::Dictionary(_, values) => cast(column, values).ok()?,
             _ => column.clone(),
         };
-        let (values, owned) = match flat.data_type() {
+        let checked = checked_text(&flat);
+        let text = checked.as_ref().map_or(&flat, |checked| &checked.text);
+        let (values, mut owned) = match text.data_type() {
             DataType::Utf8 => (
                 flat.clone(),
-                Some(flat.as_string::<i32>().iter().map(|text| read_text(text, unit, zone)).collect()),
+                Some(text.as_string::<i32>().iter().map(|text| read_text(text, unit, zone)).collect()),
             ),
             DataType::LargeUtf8 => (
                 flat.clone(),
-                Some(flat.as_string::<i64>().iter().map(|text| read_text(text, unit, zone)).collect()),
+                Some(text.as_string::<i64>().iter().map(|text| read_text(text, unit, zone)).collect()),
             ),
             DataType::Utf8View => (
                 flat.clone(),
-                Some(flat.as_string_view().iter().map(|text| read_text(text, unit, zone)).collect()),
+                Some(text.as_string_view().iter().map(|text| read_text(text, unit, zone)).collect()),
             ),
             DataType::UInt64 => {
                 let wide = flat.as_primitive::<UInt64Type>().values();
@@ -192,6 +203,10 @@ impl TimeColumn {
             // Timestamps and dates share the representation of plain integers.
             _ => (cast(&flat, &DataType::Int64).ok()?, None),
         };
+        let bad = checked.and_then(|checked| checked.bad);
+        for row in bad.iter().flat_map(BooleanBuffer::set_indices) {
+            owned.iter_mut().for_each(|values: &mut Vec<i64>| values[row] = NOT_UTF8);
+        }
         Some(TimeColumn { values, owned, kind })
     }
 
@@ -360,7 +375,12 @@ mod tests {
             "2024-01-01T00:00:00Q",
         ]));
         let times = TimeColumn::new(&texts, None, &zone).expect("accepted");
-        assert!(times.raw().iter().all(|&raw| times.kind().is_unreadable(raw)));
+        assert!(
+            times
+                .raw()
+                .iter()
+                .all(|&raw| times.kind().wrong(raw) == Some(Reason::UnreadableTime))
+        );
         assert!(TimeKind::of(&DataType::Int64, None).is_none());
         assert!(TimeKind::of(&DataType::Float64, Some(TimeUnit::Second)).is_none());
     }

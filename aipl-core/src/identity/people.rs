@@ -171,6 +171,10 @@ impl People {
             let kind = match (self.kind, types.map(|types| types.get(row))) {
                 (Some(kind), _) => Some(kind),
                 (None, Some(IdRef::Text(name))) => *named.entry(name).or_insert_with(|| self.map.kind("id_type_column", name).ok()),
+                (None, Some(IdRef::Bad(reason))) => {
+                    persons[row] = IdRef::Bad(reason);
+                    return;
+                }
                 (None, _) => None,
             };
             let Some(kind) = kind else {

@@ -110,7 +110,7 @@ impl Reader<'_> {
         }
         let seen_at = self.times(&at, batch, tally)?;
         self.rows.seen_at.extend(seen_at);
-        let sources = self.sources(batch)?;
+        let sources = self.sources(&at, batch, tally)?;
         self.rows.sources.extend(sources);
         if self.waiting > WAITING_BYTES {
             self.intern()?;
@@ -163,7 +163,8 @@ impl Reader<'_> {
             let text = match id {
                 IdRef::Text(text) => text,
                 IdRef::Null => return,
-                IdRef::Int(_) | IdRef::Bad(_) => "",
+                IdRef::Bad(reason) => return tally.reject(at.place, at.first_row + row as u64, reason, name, String::new),
+                IdRef::Int(_) => "",
             };
             let kind = match self.kinds.get(text) {
                 Some(kind) => *kind,
@@ -260,16 +261,11 @@ impl Reader<'_> {
                 return i64::MAX;
             }
             let raw = times.raw()[row];
-            let resolved = (!times.kind().is_unreadable(raw))
-                .then(|| times.kind().resolve(raw, zone))
-                .flatten();
+            let wrong = times.kind().wrong(raw);
+            let resolved = wrong.is_none().then(|| times.kind().resolve(raw, zone)).flatten();
             resolved.map_or_else(
                 || {
-                    let reason = if times.kind().is_unreadable(raw) {
-                        Reason::UnreadableTime
-                    } else {
-                        Reason::TimeOutOfRange
-                    };
+                    let reason = wrong.unwrap_or(Reason::TimeOutOfRange);
                     tally.reject(at.place, at.first_row + row as u64, reason, name, String::new);
                     i64::MAX
                 },
@@ -279,13 +275,16 @@ impl Reader<'_> {
         Ok((0..batch.num_rows()).map(instant).collect())
     }
 
-    fn sources(&self, batch: &RecordBatch) -> Result<Vec<u32>, IdentityError> {
+    fn sources(&self, at: &At<'_>, batch: &RecordBatch, tally: &mut Tally) -> Result<Vec<u32>, IdentityError> {
         let Some(name) = &self.intake.source else { return Ok(Vec::new()) };
         let array = self.column(batch, name)?;
         let column = IdColumn::new(&array).ok_or_else(|| self.wrong_type(name, &array, ACCEPTED_IDS))?;
         let mut met: HashMap<String, u32> = HashMap::new();
         let mut numbers = vec![NONE; batch.num_rows()];
         column.for_each(|row, id| {
+            if let IdRef::Bad(reason) = id {
+                tally.reject(at.place, at.first_row + row as u64, reason, name, String::new);
+            }
             let Some(value) = id.to_value() else { return };
             let value = value.to_string();
             numbers[row] = match met.get(&value) {

@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Int64Type};
 
 use crate::base::Decimal6;
 use crate::event::Measures;
+use crate::event::bytes::{checked_text, is_bytes};
 use crate::event::measure::Measure;
 use crate::model::data::{Condition, Operand};
 
@@ -81,6 +82,10 @@ pub fn retain(condition: &Condition, column: &ArrayRef, keep: &mut [bool]) {
                 .enumerate()
                 .for_each(|(row, value)| visit(row, value.map(Cell::Int))),
             Err(_) => keep.fill(false),
+        },
+        bytes if is_bytes(bytes) => match checked_text(column) {
+            Some(checked) => retain(condition, &checked.text, keep),
+            None => keep.fill(false),
         },
         _ => match Measures::decode(column) {
             Some(values) => values.iter().enumerate().for_each(|(row, value)| {

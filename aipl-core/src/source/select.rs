@@ -190,6 +190,7 @@ impl<'a> Selector<'a> {
             let (reason, column) = match code {
                 code if code == special.null => (Some(Reason::NullBehavior), behavior_column),
                 code if code == special.unknown => (Some(Reason::UnknownBehavior), behavior_column),
+                code if code == special.not_utf8 => (Some(Reason::NotUtf8), behavior_column),
                 _ => (self.bad_time(times, row), time_column),
             };
             let Some(reason) = reason else { return keep.value(row) };
@@ -209,8 +210,8 @@ impl<'a> Selector<'a> {
         let raw = times.raw()[row];
         if times.nulls().is_some_and(|nulls| nulls.is_null(row)) {
             Some(Reason::NullTime)
-        } else if times.kind().is_unreadable(raw) {
-            Some(Reason::UnreadableTime)
+        } else if let Some(wrong) = times.kind().wrong(raw) {
+            Some(wrong)
         } else {
             times
                 .kind()

@@ -204,8 +204,8 @@ impl Times {
             return Ok(None);
         };
         let raw = times.raw()[row];
-        if times.kind().is_unreadable(raw) {
-            return Err(Reason::UnreadableTime);
+        if let Some(wrong) = times.kind().wrong(raw) {
+            return Err(wrong);
         }
         times
             .kind()

@@ -1,13 +1,15 @@
 //! What becomes of the rows of a batch: which are acceptable, what scope they are of, which leaves they count for.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef};
+use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::DataType;
 
 use crate::base::IdValue;
 use crate::base::id::{int_key, text_key};
+use crate::event::bytes::{checked_text, is_bytes};
 use crate::event::columns::IdRef;
 use crate::event::measure::{Measure, Measures};
 use crate::event::{EventSchema, IdColumn, Reason, SchemaError, Tally};
@@ -33,6 +35,8 @@ pub(crate) struct Plan<'a> {
     pub layout: PayloadLayout,
     /// Measure columns whose values can make a row unacceptable, besides those that are summed.
     pub checked_measures: Vec<String>,
+    /// Columns in whose text the question looks, or which it takes along: bytes there must be text.
+    pub checked_texts: Vec<String>,
     pub scopes: ScopeNumbers,
     pub classes: Classes,
     pub labels: LabelNumbers,
@@ -58,6 +62,7 @@ impl<'a> Plan<'a> {
                 labels: program.labels.len(),
                 places: question.places,
             },
+            checked_texts: texts_to_check(question, schema, &type_of),
             checked_measures: measures_to_check(program, type_of),
             scopes: ScopeNumbers::new(question.scopes),
             classes: Classes::new(),
@@ -132,6 +137,7 @@ impl<'a> Judge<'a> {
         let mut alive = vec![true; batch.rows.len()];
         let mut scopes = self.candidates(batch)?;
         self.check_labels(batch, &mut scopes, &mut alive, tally)?;
+        self.check_texts(batch, &mut alive, tally);
         self.check_measures(batch, &mut alive, tally)?;
         let masks = self.masks(batch);
         let classes = masks.iter().map(|&mask| self.class(mask)).collect();
@@ -214,6 +220,22 @@ impl<'a> Judge<'a> {
             accepted,
         }
         .into()
+    }
+
+    /// Rows with bytes that are no text are counted and dropped.
+    fn check_texts(&self, batch: &EventBatch<'_>, alive: &mut [bool], tally: &mut Tally) {
+        for name in &self.plan.checked_texts {
+            let bad = batch
+                .columns
+                .column_by_name(name)
+                .and_then(checked_text)
+                .and_then(|checked| checked.bad);
+            for row in bad.iter().flat_map(BooleanBuffer::set_indices) {
+                if std::mem::replace(&mut alive[row], false) {
+                    tally.reject(batch.place, batch.rows[row], Reason::NotUtf8, name, String::new);
+                }
+            }
+        }
     }
 
     /// Rows whose measures are unacceptable are counted and dropped.
@@ -519,6 +541,19 @@ fn identity(id: IdRef<'_>) -> (u64, u64) {
         }
         IdRef::Null | IdRef::Bad(_) => (0, 0),
     }
+}
+
+/// Columns whose bytes must be text: those that the question looks at, or all where rows are only checked.
+fn texts_to_check(question: &Question<'_>, schema: &EventSchema, type_of: &impl Fn(&str) -> Option<DataType>) -> Vec<String> {
+    let looked_at = question.program.fields();
+    let checked = |role: &str| looked_at.contains(&role) || (!question.keep && type_of(role).is_some_and(|kind| is_bytes(&kind)));
+    // Consumer and brand, behavior and time are checked by whoever reads them.
+    let columns = schema
+        .mapped()
+        .skip(4)
+        .filter(|(role, _)| checked(role))
+        .map(|(_, column)| column.to_owned());
+    columns.collect::<BTreeSet<String>>().into_iter().collect()
 }
 
 /// Measure columns that must be decoded to know whether a row is acceptable.

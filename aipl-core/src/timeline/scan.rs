@@ -212,6 +212,7 @@ pub(crate) fn request(events: &Events, question: &Question<'_>, plan: &Plan<'_>)
         .filter_map(|role| schema.column(role))
         .map(str::to_owned)
         .collect();
+    columns.extend(plan.checked_texts.iter().cloned());
     columns.extend(events.people().and_then(|people| people.type_column()).map(str::to_owned));
     columns.sort();
     columns.dedup();

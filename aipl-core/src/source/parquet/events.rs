@@ -8,6 +8,7 @@ use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 
 use super::BATCH_ROWS;
 use super::group::Group;
+use crate::event::bytes::is_bytes;
 use crate::event::{BehaviorCode, BehaviorCodes, Tally, TimeColumn};
 use crate::source::select::{Selector, Stretch, Survivors};
 use crate::source::{Request, Sink, SourceError};
@@ -205,7 +206,9 @@ impl GroupReader<'_> {
         )
         .ok()?;
         let day = |bounds: &ArrayRef, at: usize| {
-            if matches!(bounds.data_type(), DataType::Utf8 | DataType::Utf8View | DataType::Dictionary(_, _)) || bounds.is_null(at) {
+            // Bounds of text may be cut short, and are in order of bytes, not of time.
+            let text = matches!(bounds.data_type(), DataType::Utf8 | DataType::Utf8View | DataType::Dictionary(_, _));
+            if text || is_bytes(bounds.data_type()) || bounds.is_null(at) {
                 return None;
             }
             let column = TimeColumn::new(bounds, self.request.schema.time_unit(), &self.request.zone)?;

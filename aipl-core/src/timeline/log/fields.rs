@@ -14,6 +14,7 @@ use arrow::datatypes::{ArrowDictionaryKeyType, DataType, Float64Type, Int64Type,
 
 use crate::base::IdValue;
 use crate::event::Measures;
+use crate::event::bytes::{checked_text, is_bytes};
 use crate::event::measure::Measure;
 
 /// The code of a row without a text.
@@ -168,6 +169,7 @@ impl Texts {
             DataType::LargeUtf8 => column.as_string::<i64>().iter().for_each(&mut push),
             DataType::Utf8View => column.as_string_view().iter().for_each(&mut push),
             DataType::Null => (0..column.len()).for_each(|_| push(None)),
+            bytes if is_bytes(bytes) => return self.read(&checked_text(column)?.text),
             _ => {
                 let texts = cast(column, &DataType::LargeUtf8).ok()?;
                 texts.as_string::<i64>().iter().for_each(&mut push);

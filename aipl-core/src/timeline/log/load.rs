@@ -100,7 +100,9 @@ impl<'a> Loading<'a> {
             consumer,
             ..Question::new(program, Day::MIN, Day::MAX)
         };
-        let plan = Plan::new(events, &question, |role| column_type(events, role)).through(events.people());
+        let mut plan = Plan::new(events, &question, |role| column_type(events, role)).through(events.people());
+        // What is kept can be asked for later, so it must be text now.
+        plan.checked_texts.extend(wanted.iter().cloned());
         let mut request = request(events, &question, &plan);
         request.instants.fill(true);
         request.columns.extend(wanted.iter().cloned());
