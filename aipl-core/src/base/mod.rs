@@ -3,6 +3,7 @@
 pub mod day;
 pub mod decimal;
 pub mod id;
+pub(crate) mod slot_key;
 pub mod statistics;
 pub mod stop;
 pub mod suggest;

@@ -1,5 +1,6 @@
 //! The consumers of one answer: their external identifiers and dense numbers.
 
+use std::cmp::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, Int64Array, LargeStringArray};
@@ -62,7 +63,7 @@ pub struct IdStore {
     ids: Ids,
     /// Whether the bucket is that of each identifier's key.
     keyed: bool,
-    /// Local numbers in order of key, where numbers were given out in another order: by a bank, as consumers came. Made when a consumer
+    /// Local numbers in order of key and text, where numbers were given out in another order: by a bank, as consumers came. Made when a consumer
     /// is first looked up.
     by_key: Option<OnceLock<Vec<u32>>>,
 }
@@ -170,10 +171,14 @@ impl IdStore {
         self.by_key = Some(OnceLock::new());
     }
 
-    /// Local numbers in order of key.
-    fn sorted(&self) -> Vec<u32> {
-        let mut order: Vec<(u64, u32)> = (0..self.len()).map(|local| (self.key(local), local as u32)).collect();
+    /// Local numbers in order of key and text.
+    fn sorted(&self, locals: std::ops::Range<usize>) -> Vec<u32> {
+        let mut order: Vec<(u64, u32)> = locals.map(|local| (self.key(local), local as u32)).collect();
         order.sort_unstable();
+        let twins = order.chunk_by_mut(|left, right| left.0 == right.0).filter(|twins| twins.len() > 1);
+        for twins in twins {
+            twins.sort_unstable_by(|left, right| self.text(left.1 as usize).cmp(self.text(right.1 as usize)));
+        }
         order.into_iter().map(|(_, local)| local).collect()
     }
 
@@ -184,18 +189,19 @@ impl IdStore {
         let Some(old) = self.by_key.take().and_then(OnceLock::into_inner) else {
             return self.index();
         };
-        let mut new: Vec<(u64, u32)> = (had..self.len()).map(|local| (self.key(local), local as u32)).collect();
-        new.sort_unstable();
+        let place = |local: u32| (self.key(local as usize), self.text(local as usize));
         let mut order = Vec::with_capacity(self.len());
-        let mut new = new.into_iter().peekable();
+        let mut new = self.sorted(had..self.len()).into_iter().peekable();
+        let mut first = new.peek().map(|&local| place(local));
         for local in old {
-            let key = self.key(local as usize);
-            while let Some((_, next)) = new.next_if(|(next, _)| *next < key) {
+            let own = place(local);
+            while let Some(next) = new.next_if(|_| first < Some(own)) {
                 order.push(next);
+                first = new.peek().map(|&local| place(local));
             }
             order.push(local);
         }
-        order.extend(new.map(|(_, local)| local));
+        order.extend(new);
         self.by_key = Some(OnceLock::from(order));
     }
 
@@ -249,30 +255,29 @@ impl IdStore {
     fn at(&self, place: usize) -> usize {
         self.by_key
             .as_ref()
-            .map_or(place, |order| order.get_or_init(|| self.sorted())[place] as usize)
+            .map_or(place, |order| order.get_or_init(|| self.sorted(0..self.len()))[place] as usize)
     }
 
     /// The local number of a consumer.
     #[must_use]
     pub fn find(&self, id: &IdValue) -> Option<usize> {
-        let key = id.key();
+        let (key, text) = match (&self.ids, id) {
+            (Ids::Int(_), IdValue::Int(_)) => (id.key(), &[][..]),
+            (Ids::Text { .. }, IdValue::Text(text)) => (id.key(), text.as_bytes()),
+            _ => return None,
+        };
+        // Texts are compared where keys agree alone, so that many texts of one key are no road to walk along.
+        let place = |local: usize| self.key(local).cmp(&key).then_with(|| self.text(local).cmp(text));
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = usize::midpoint(low, high);
-            if self.key(self.at(middle)) < key {
-                low = middle + 1;
-            } else {
-                high = middle;
+            match place(self.at(middle)) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Some(self.at(middle)),
+                Ordering::Greater => high = middle,
             }
         }
-        (low..self.len())
-            .map(|place| self.at(place))
-            .take_while(|&local| self.key(local) == key)
-            .find(|&local| match (&self.ids, id) {
-                (Ids::Int(values), IdValue::Int(value)) => values[local] == *value,
-                (Ids::Text { .. }, IdValue::Text(text)) => self.text(local) == text.as_bytes(),
-                _ => false,
-            })
+        None
     }
 }
 
