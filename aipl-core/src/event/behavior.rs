@@ -8,7 +8,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int32Type};
 use arrow::util::display::array_value_to_string;
 
-use crate::base::suggest::hint;
+use crate::base::suggest::{MOST_CHOICES, hint, shown, start};
 use crate::event::bytes::{CheckedText, checked_text, is_bytes};
 use crate::event::report::EXAMPLES_PER_REASON;
 use crate::event::{BehaviorCode, EventSchema};
@@ -63,7 +63,7 @@ pub struct SpecialCodes {
 pub struct BehaviorCodes {
     /// One code a row.
     pub codes: Vec<BehaviorCode>,
-    /// Rows (from the first of these) of the first unknown values, with what is wrong in words.
+    /// Rows (from the first of these) of the first unknown values, with what those begin with.
     pub unknown: Vec<(usize, String)>,
 }
 
@@ -137,17 +137,19 @@ impl BehaviorDecoder {
         }
         let rows = (start..out.codes.len()).filter(|&row| out.codes[row] == unknown);
         for row in rows.take(EXAMPLES_PER_REASON.saturating_sub(out.unknown.len())) {
-            let raw = array_value_to_string(column, row - start).unwrap_or_default();
-            out.unknown.push((row, self.complaint(&raw)));
+            out.unknown.push((row, beginning(column, row - start)));
         }
     }
 
-    fn complaint(&self, raw: &str) -> String {
-        // A stray value can be long; what it begins with is enough to find it.
-        let shown: String = raw.chars().take(40).collect();
+    /// What is wrong with a value that is not known, in words. It looks at all known values, so it is asked for few.
+    #[must_use]
+    pub fn complaint(&self, raw: &str) -> String {
         let mut choices: Vec<&str> = self.meanings.keys().map(String::as_str).collect();
-        choices.sort_unstable();
-        format!("{shown:?} is not a known behavior value{}", hint(raw, choices))
+        // Which of too many are compared must not depend on the order of a table.
+        if choices.len() > MOST_CHOICES {
+            choices.select_nth_unstable(MOST_CHOICES);
+        }
+        format!("{:?} is not a known behavior value{}", shown(raw), hint(raw, choices))
     }
 
     /// Whether a column of this type can hold behaviors.
@@ -225,7 +227,30 @@ impl BehaviorDecoder {
     }
 }
 
+/// More bytes than a message shows, and than are compared with known values.
+const BEGINNING_BYTES: usize = 128;
+
+/// What a value begins with: a stray one can be long, and is not copied whole.
+fn beginning(column: &ArrayRef, row: usize) -> String {
+    let text = match column.data_type() {
+        DataType::Dictionary(_, _) => {
+            let dictionary = column.as_any_dictionary();
+            return beginning(dictionary.values(), dictionary.normalized_keys()[row]);
+        }
+        DataType::Utf8 => column.as_string::<i32>().value(row),
+        DataType::LargeUtf8 => column.as_string::<i64>().value(row),
+        DataType::Utf8View => column.as_string_view().value(row),
+        bytes if is_bytes(bytes) => {
+            let checked = checked_text(&column.slice(row, 1));
+            return checked.map_or_else(String::new, |checked| beginning(&checked.text, 0));
+        }
+        _ => return array_value_to_string(column, row).unwrap_or_default(),
+    };
+    start(text, BEGINNING_BYTES).to_owned()
+}
+
 #[cfg(test)]
+#[allow(clippy::expect_used, reason = "a test says what it expects")]
 mod tests {
     use super::*;
     use arrow::array::{DictionaryArray, Int8Array, StringArray, StringViewArray, UInt64Array};
@@ -249,6 +274,25 @@ mod tests {
             decode(&decoder, Arc::new(raw.into_iter().collect::<DictionaryArray<Int32Type>>())),
             expected
         );
+    }
+
+    #[test]
+    fn long_unknown_values_are_told_by_what_they_begin_with() {
+        let decoder = BehaviorDecoder::new(&EventSchema::new("c", "b", "a", "t"));
+        let long = format!("purchas{}", "浏".repeat(1 << 20));
+        let arrays: [ArrayRef; 3] = [
+            Arc::new(StringArray::from(vec!["view", &long])),
+            Arc::new(DictionaryArray::<Int32Type>::from_iter(["view", &long])),
+            Arc::new(arrow::array::BinaryArray::from_vec(vec![b"view", long.as_bytes()])),
+        ];
+        for array in arrays {
+            let mut codes = BehaviorCodes::default();
+            decoder.read(&array, &mut codes);
+            let (row, raw) = codes.unknown.first().expect("one is unknown");
+            assert!((*row, raw.len()) <= (1, BEGINNING_BYTES) && raw.starts_with("purchas"));
+            let complaint = decoder.complaint(raw);
+            assert!(complaint.len() < 200 && complaint.starts_with("\"purchas浏"), "{complaint}");
+        }
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Refusals of the event floor.
 
+use crate::base::suggest::listed;
+
 /// A schema that cannot be used, or does not fit the data.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SchemaError {
     /// The data has no such column.
-    #[error("{place}: no column {column:?} (mapped to {role}){hint}; columns: {}", choices.join(", "))]
+    #[error("{place}: no column {column:?} (mapped to {role}){hint}; columns: {}", listed(choices))]
     ColumnNotFound {
         /// The source or file that was looked in.
         place: String,

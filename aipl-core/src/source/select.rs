@@ -77,13 +77,13 @@ impl Stretch<'_> {
     }
 
     /// What is wrong with the behavior of a row, where it is among the first.
-    fn complaint(&self, row: usize) -> String {
+    fn complaint(&self, row: usize, request: &Request) -> String {
         let at = self.range.start + row;
         self.behaviors
             .unknown
             .iter()
             .find(|(noted, _)| *noted == at)
-            .map_or_else(String::new, |(_, complaint)| complaint.clone())
+            .map_or_else(String::new, |(_, raw)| request.decoder.complaint(raw))
     }
 }
 
@@ -196,7 +196,7 @@ impl<'a> Selector<'a> {
             let Some(reason) = reason else { return keep.value(row) };
             let detail = || {
                 if reason == Reason::UnknownBehavior {
-                    stretch.complaint(row)
+                    stretch.complaint(row, self.request)
                 } else {
                     String::new()
                 }
