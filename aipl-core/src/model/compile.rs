@@ -1,7 +1,9 @@
 //! From a stage model and an event schema to a [`Program`].
 
+use std::collections::{HashMap, HashSet};
+
 use crate::base::Decimal6;
-use crate::base::suggest::{hint, nearest};
+use crate::base::suggest::{hint, listed, nearest, shown};
 use crate::event::EventSchema;
 use crate::event::schema::{LABEL_FIELDS, MEASURE_FIELDS};
 use crate::model::data::{Count, Leaf, Operand, Rule, ScopeKind, StageModel};
@@ -39,7 +41,7 @@ pub fn compile(model: &StageModel, schema: &EventSchema) -> Result<Program, Mode
         schema,
         vocabulary,
         program,
-        sources: Vec::new(),
+        sources: HashMap::new(),
     };
     for (index, stage) in model.stages.iter().enumerate() {
         let expression = compiler.rule(&format!("stage[{index}]"), &stage.rule)?;
@@ -61,15 +63,15 @@ struct Compiler<'a> {
     schema: &'a EventSchema,
     vocabulary: Vec<String>,
     program: Program,
-    /// The leaf behind each bit, so that equal leaves share one.
-    sources: Vec<Rule>,
+    /// The bit of each leaf, by how the leaf is written: equal leaves share one.
+    sources: HashMap<String, usize>,
 }
 
 impl Compiler<'_> {
     fn rule(&mut self, path: &str, rule: &Rule) -> Result<Expression, ModelError> {
         match rule {
             Rule::Any(rules) => self.parts(&format!("{path}.any"), rules).map(join_any),
-            Rule::All(rules) => self.parts(&format!("{path}.all"), rules).map(Expression::All),
+            Rule::All(rules) => self.parts(&format!("{path}.all"), rules).map(all_of),
             Rule::Not(rule) => Ok(Expression::Not(Box::new(self.rule(&format!("{path}.not"), rule)?))),
             Rule::State { name, .. } => self.state(path, name).map(|bit| Expression::AnyBit(1 << bit)),
             Rule::Leaf(leaf) => self.leaf(path, leaf).map(|bit| Expression::AnyBit(1 << bit)),
@@ -85,9 +87,10 @@ impl Compiler<'_> {
     }
 
     /// The bit of an equal leaf compiled before, or a new one.
-    fn bit(&mut self, path: &str, source: Rule, leaf: LeafProgram) -> Result<(usize, bool), ModelError> {
-        if let Some(bit) = self.sources.iter().position(|known| *known == source) {
-            return Ok((bit, false));
+    fn bit(&mut self, path: &str, source: &Rule, leaf: LeafProgram) -> Result<(usize, bool), ModelError> {
+        let (written, bit) = (format!("{source:?}"), self.sources.len());
+        if let Some(&known) = self.sources.get(&written) {
+            return Ok((known, false));
         }
         if self.sources.len() == MAX_LEAVES {
             return Err(ModelError::at(
@@ -95,9 +98,9 @@ impl Compiler<'_> {
                 format!("is the {}th different rule; a model has at most {MAX_LEAVES}", MAX_LEAVES + 1),
             ));
         }
-        self.sources.push(source);
+        self.sources.insert(written, bit);
         self.program.leaves.push(leaf);
-        Ok((self.sources.len() - 1, true))
+        Ok((bit, true))
     }
 
     fn state(&mut self, path: &str, name: &str) -> Result<usize, ModelError> {
@@ -111,7 +114,7 @@ impl Compiler<'_> {
             min: 0,
             max: None,
         };
-        let (bit, new) = self.bit(path, source, leaf)?;
+        let (bit, new) = self.bit(path, &source, leaf)?;
         if new {
             self.program.add_state(name, 1 << bit, &self.vocabulary);
         }
@@ -152,7 +155,7 @@ impl Compiler<'_> {
         plain.provenance.clear();
         plain.behaviors.sort();
         plain.behaviors.dedup();
-        let (bit, new) = self.bit(path, Rule::Leaf(plain), program)?;
+        let (bit, new) = self.bit(path, &Rule::Leaf(plain), program)?;
         if new && self.can_match(path, leaf) {
             behaviors.iter().for_each(|&code| self.program.behavior_leaves[code] |= 1 << bit);
             self.filter(leaf, 1 << bit);
@@ -167,8 +170,9 @@ impl Compiler<'_> {
             ModelError::at(
                 path,
                 format!(
-                    "{name:?} is not a behavior of the EventSchema{tail}; behaviors: {}",
-                    self.vocabulary.join(", ")
+                    "{:?} is not a behavior of the EventSchema{tail}; behaviors: {}",
+                    shown(name),
+                    listed(&self.vocabulary)
                 ),
             )
         })
@@ -211,6 +215,13 @@ impl Compiler<'_> {
             }),
         }
     }
+}
+
+/// Equal parts of an `all` over bits are tested once.
+fn all_of(mut parts: Vec<Expression>) -> Expression {
+    let mut met = HashSet::new();
+    parts.retain(|part| !matches!(part, Expression::AnyBit(bits) if !met.insert(*bits)));
+    Expression::All(parts)
 }
 
 /// `any` over plain bits is one test.

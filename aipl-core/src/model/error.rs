@@ -1,5 +1,7 @@
 //! Refusals of the model floor.
 
+use crate::base::suggest::{listed, shown, start};
+
 /// A stage model that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
@@ -19,8 +21,18 @@ pub enum ModelError {
         /// What the parser says, with its line and column.
         problem: String,
     },
+    /// The model is larger than any that says something.
+    #[error("the model has {found} {what}; at most {limit} are read")]
+    TooLarge {
+        /// What there is too much of: bytes of text, values, rules, or levels of nesting.
+        what: &'static str,
+        /// How much there is; counting may end early.
+        found: usize,
+        /// How much is read.
+        limit: usize,
+    },
     /// There is no preset of this name.
-    #[error("no preset {name:?}{hint}; presets: {}", choices.join(", "))]
+    #[error("no preset {:?}{hint}; presets: {}", shown(name), choices.join(", "))]
     UnknownPreset {
         /// What was asked for.
         name: String,
@@ -30,7 +42,7 @@ pub enum ModelError {
         choices: Vec<String>,
     },
     /// There is no stage of this code or name.
-    #[error("no stage {name:?} in model {model:?}; stages: {}", choices.join(", "))]
+    #[error("no stage {:?} in model {:?}; stages: {}", shown(name), shown(model), listed(choices))]
     UnknownStage {
         /// What was asked for.
         name: String,
@@ -41,11 +53,19 @@ pub enum ModelError {
     },
 }
 
+/// Bytes of either part of a message.
+const MESSAGE_BYTES: usize = 2_000;
+
 impl ModelError {
     pub(crate) fn at(path: impl Into<String>, problem: impl Into<String>) -> Self {
+        // A path holds keys and a problem quotes values, either of any length.
+        let cut = |text: String| match start(&text, MESSAGE_BYTES) {
+            whole if whole.len() == text.len() => text,
+            cut => format!("{cut}…"),
+        };
         ModelError::Invalid {
-            path: path.into(),
-            problem: problem.into(),
+            path: cut(path.into()),
+            problem: cut(problem.into()),
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod describe;
 pub mod error;
 pub mod everything;
 pub mod filter;
+mod limits;
 pub mod parse;
 pub mod presets;
 pub mod program;

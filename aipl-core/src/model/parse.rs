@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use crate::base::suggest::hint;
+use crate::base::suggest::{hint, shown, start};
 use crate::model::data::{Bounds, Condition, Count, Leaf, OUT, Operand, Rule, ScopeKind, Stage, StageModel};
 use crate::model::error::ModelError;
+use crate::model::limits::{MAX_RULES, MAX_TEXT_BYTES, check_size, within};
 
 /// Deepest nesting of rules.
 const MAX_DEPTH: usize = 32;
@@ -14,14 +15,16 @@ const MAX_DEPTH: usize = 32;
 type Result<T> = std::result::Result<T, ModelError>;
 
 impl StageModel {
-    /// Reads a model from TOML.
+    /// Reads a model from TOML. A text has at most 1 MiB, and a model at most 4,096 rules, 100,000 values and 32 levels of rules.
     ///
     /// # Errors
-    /// [`ModelError::Syntax`] if it is no TOML, [`ModelError::Invalid`] with a path if it is no model.
+    /// [`ModelError::Syntax`] if it is no TOML, [`ModelError::Invalid`] with a path if it is no model, [`ModelError::TooLarge`] with the
+    /// limit if it is beyond one.
     pub fn from_toml(text: &str) -> Result<Self> {
+        within("bytes of text", text.len(), MAX_TEXT_BYTES)?;
         let table: toml::Table = toml::from_str(text).map_err(|error| ModelError::Syntax {
             format: "TOML",
-            problem: error.to_string(),
+            problem: located(text, &error),
         })?;
         let value = serde_json::to_value(table).map_err(|error| ModelError::Syntax {
             format: "TOML",
@@ -35,6 +38,7 @@ impl StageModel {
     /// # Errors
     /// As [`StageModel::from_toml`].
     pub fn from_json(text: &str) -> Result<Self> {
+        within("bytes of text", text.len(), MAX_TEXT_BYTES)?;
         let value: Value = serde_json::from_str(text).map_err(|error| ModelError::Syntax {
             format: "JSON",
             problem: error.to_string(),
@@ -55,6 +59,7 @@ impl StageModel {
     /// assert_eq!(error.to_string(), "stage[1].any[0].days: 0 is not ≥ 1");
     /// ```
     pub fn from_value(value: &Value) -> Result<Self> {
+        check_size(value)?;
         let root = Node::root(value)?;
         root.only(&[
             "id",
@@ -103,9 +108,36 @@ impl StageModel {
                 .map(|(path, value)| read_stage(&path, value))
                 .collect::<Result<_>>()?,
         };
+        within("rules", count_rules(&model.stages), MAX_RULES)?;
         check_names(&model)?;
         Ok(model)
     }
+}
+
+/// What a parser complains of, and where, without the line itself: that can be as long as the text.
+fn located(text: &str, error: &toml::de::Error) -> String {
+    let Some(span) = error.span() else {
+        return shown(error.message()).into_owned();
+    };
+    let before = text.get(..span.start).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    format!("line {line}, column {column}: {}", start(error.message(), 200))
+}
+
+/// Combinations and their parts, stages included.
+fn count_rules(stages: &[Stage]) -> usize {
+    let mut waiting: Vec<&Rule> = stages.iter().map(|stage| &stage.rule).collect();
+    let mut rules = 0;
+    while let Some(rule) = waiting.pop() {
+        rules += 1;
+        match rule {
+            Rule::Any(parts) | Rule::All(parts) => waiting.extend(parts),
+            Rule::Not(part) => waiting.push(part),
+            Rule::Leaf(_) | Rule::State { .. } => {}
+        }
+    }
+    rules
 }
 
 fn check_names(model: &StageModel) -> Result<()> {
