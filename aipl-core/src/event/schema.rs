@@ -4,12 +4,18 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::base::suggest::hint;
+use crate::base::suggest::{hint, shown};
 use crate::event::behavior::STANDARD_BEHAVIORS;
 use crate::event::error::SchemaError;
 
 /// The most behaviors of a vocabulary, standard and own.
 pub const MAX_BEHAVIORS: usize = 250;
+/// The longest name of a column, an attribute or a behavior, and the longest raw value of one, in bytes.
+pub const MAX_NAME_BYTES: usize = 1_024;
+/// The most own attributes.
+pub const MAX_ATTRIBUTES: usize = 1_000;
+/// The most raw values of behaviors.
+pub const MAX_RAW_BEHAVIORS: usize = 100_000;
 /// Optional fields that hold labels or identifiers.
 pub const LABEL_FIELDS: [&str; 8] = ["category", "item", "store", "channel", "touchpoint", "order_id", "event_id", "city"];
 /// Optional fields that hold numbers.
@@ -154,11 +160,13 @@ impl EventSchema {
         self
     }
 
-    /// Refuses names that do not exist.
+    /// Refuses names that do not exist, and more or longer names than any data has: at most 1,000 attributes, 250 behaviors, 100,000 raw
+    /// values of them, and 1,024 bytes a name.
     ///
     /// # Errors
-    /// [`SchemaError::Field`] naming the field and the choices.
+    /// [`SchemaError::Field`] naming the field and the choices, or the limit.
     pub fn check(&self) -> Result<(), SchemaError> {
+        self.check_size()?;
         for (name, column) in self.required() {
             if column.is_empty() {
                 return Err(field(name, "names no column"));
@@ -206,12 +214,48 @@ impl EventSchema {
             if !vocabulary.contains(name) {
                 let tail = hint(name, vocabulary.iter().map(String::as_str));
                 return Err(field(
-                    format!("behaviors[{raw:?}]"),
+                    format!("behaviors[{:?}]", shown(raw)),
                     format!(
-                        "{name:?} is not a behavior{tail} (own ones go in own_behaviors); behaviors: {}",
+                        "{:?} is not a behavior{tail} (own ones go in own_behaviors); behaviors: {}",
+                        shown(name),
                         vocabulary.join(", ")
                     ),
                 ));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_size(&self) -> Result<(), SchemaError> {
+        let raw = self.behaviors.as_ref();
+        let counts = [
+            ("attributes", self.attributes.len(), MAX_ATTRIBUTES),
+            ("behaviors", raw.map_or(0, BTreeMap::len), MAX_RAW_BEHAVIORS),
+            ("own_behaviors", self.own_behaviors.len(), MAX_BEHAVIORS),
+        ];
+        if let Some((name, count, limit)) = counts.into_iter().find(|(_, count, limit)| count > limit) {
+            return Err(field(name, format!("has {count} entries; at most {limit}")));
+        }
+        let mapped = self
+            .required()
+            .into_iter()
+            .chain(self.fields.iter().map(|(name, column)| (name.as_str(), column.as_str())));
+        let attributes = self
+            .attributes
+            .iter()
+            .flat_map(|(name, column)| [("attributes", name.as_str()), ("attributes", column)]);
+        let behaviors = raw
+            .into_iter()
+            .flatten()
+            .flat_map(|(raw, name)| [Some(raw.as_str()), name.as_deref()]);
+        let names = mapped
+            .chain(attributes)
+            .chain(behaviors.flatten().map(|name| ("behaviors", name)))
+            .chain(self.own_behaviors.iter().map(|name| ("own_behaviors", name.as_str())));
+        for (name, text) in names {
+            if text.len().max(name.len()) > MAX_NAME_BYTES {
+                let problem = format!("has a name of {} bytes; at most {MAX_NAME_BYTES}", text.len().max(name.len()));
+                return Err(field(shown(name), problem));
             }
         }
         Ok(())
@@ -300,5 +344,32 @@ mod tests {
         assert!(message(base().with_attribute("amount", "x")).contains("standard field"));
         assert!(message(EventSchema::new("", "b", "a", "t")).contains("consumer"));
         assert!(TimeUnit::parse("sec").is_err());
+    }
+
+    #[test]
+    fn sizes_are_limited_and_the_limit_is_named() {
+        let base = || EventSchema::new("c", "b", "a", "t");
+        let message = |schema: EventSchema| schema.check().expect_err("refused").to_string();
+        let long = "x".repeat(1 << 20);
+        let schemas = [
+            EventSchema::new(&long, "b", "a", "t"),
+            base().with_field("rating", &long),
+            base().with_field(&long, "x"),
+            base().with_attribute(&long, "x"),
+            base().with_behaviors([(long.as_str(), None)]),
+            base().with_behaviors([("x", Some(long.as_str()))]),
+            base().with_own_behaviors([long.as_str()]),
+        ];
+        for schema in schemas {
+            let message = message(schema);
+            assert!(message.contains("1048576 bytes; at most 1024") && message.len() < 200, "{message}");
+        }
+        let names: Vec<String> = (0..=MAX_RAW_BEHAVIORS).map(|n| format!("n{n}")).collect();
+        let many = |count: usize| names[..count].iter().map(String::as_str);
+        assert!(message(base().with_behaviors(many(100_001).map(|raw| (raw, None)))).contains("100001 entries; at most 100000"));
+        assert!(message(base().with_own_behaviors(many(251))).contains("251 entries; at most 250"));
+        let schema = many(1_001).fold(base(), |schema, name| schema.with_attribute(name, name));
+        assert!(message(schema).contains("1001 entries; at most 1000"));
+        assert!(base().with_behaviors(many(100_000).map(|raw| (raw, Some("view")))).check().is_ok());
     }
 }

@@ -81,6 +81,16 @@ impl StateTable {
     /// # Errors
     /// A column that is not there or of a wrong type.
     pub fn read(batches: &[RecordBatch], columns: &StateColumns, zone: &Zone) -> Result<StateTable, SourceError> {
+        if !(1..=2).contains(&columns.scope.len()) {
+            return Err(SchemaError::Field {
+                field: "scope".to_owned(),
+                problem: format!(
+                    "{} columns of a state table; a scope has one, or two (brand, category)",
+                    columns.scope.len()
+                ),
+            }
+            .into());
+        }
         let mut table = StateTable::default();
         let mut first_row = 0;
         for batch in batches {
