@@ -27,104 +27,16 @@ impl PyUniverse {
     }
 }
 
-fn damaged(problem: &str) -> Error {
-    AudienceError::Malformed {
-        problem: format!("its universe {problem}"),
-    }
-    .into()
-}
-
-/// The mark of a universe whose numbers are lasting.
-const LASTING: u8 = 2;
-/// The mark of persons at the numbers of accounts.
-const NUMBERED: u8 = 4;
-
-/// All identifiers: a byte for their type (with marks, and 16 bytes of lineage where numbers are lasting), then each one: its number
-/// (4 bytes) where they are persons at the numbers of accounts, and 8 bytes, or a length (2 bytes) and text; little-endian.
-fn write_universe(universe: &Universe) -> Vec<u8> {
-    let mut bytes = vec![u8::from(universe.id_kind() == IdKind::Text)];
-    if let Some(lineage) = universe.lineage() {
-        bytes[0] |= LASTING;
-        bytes.extend(lineage.to_le_bytes());
-    }
-    if !universe.is_keyed() {
-        bytes[0] |= NUMBERED;
-    }
-    for idx in universe.numbers() {
-        if !universe.is_keyed() {
-            bytes.extend(idx.0.to_le_bytes());
-        }
-        match universe.id(idx) {
-            IdValue::Int(value) => bytes.extend(value.to_le_bytes()),
-            IdValue::Text(text) => {
-                bytes.extend((text.len() as u16).to_le_bytes());
-                bytes.extend(text.as_bytes());
-            }
-        }
-    }
-    bytes
-}
-
-fn read_universe(bytes: &[u8]) -> Result<Universe, Error> {
-    let (kind, mut rest) = bytes.split_first().ok_or_else(|| damaged("is empty"))?;
-    let mut lineage = None;
-    if kind & LASTING != 0 {
-        let (value, tail) = rest.split_first_chunk::<16>().ok_or_else(|| damaged("is cut short"))?;
-        (lineage, rest) = (Some(u128::from_le_bytes(*value)), tail);
-    }
-    let (numbered, kind) = (kind & NUMBERED != 0, kind & !(LASTING | NUMBERED));
-    let (mut numbers, mut ids) = (Vec::new(), Vec::new());
-    while !rest.is_empty() {
-        if numbered {
-            let (value, tail) = rest.split_first_chunk::<4>().ok_or_else(|| damaged("is cut short"))?;
-            let idx = ConsumerIdx(u32::from_le_bytes(*value));
-            if numbers.last().is_some_and(|last| *last >= idx) {
-                return Err(damaged("is not in order"));
-            }
-            numbers.push(idx);
-            rest = tail;
-        }
-        let id = if kind == 0 {
-            let (value, tail) = rest.split_first_chunk::<8>().ok_or_else(|| damaged("is cut short"))?;
-            rest = tail;
-            IdValue::Int(i64::from_le_bytes(*value))
-        } else {
-            let (length, tail) = rest.split_first_chunk::<2>().ok_or_else(|| damaged("is cut short"))?;
-            let length = usize::from(u16::from_le_bytes(*length));
-            let (text, tail) = tail.split_at_checked(length).ok_or_else(|| damaged("is cut short"))?;
-            rest = tail;
-            let text = std::str::from_utf8(text)
-                .ok()
-                .filter(|text| (1..=MAX_ID_BYTES).contains(&text.len()));
-            IdValue::Text(text.ok_or_else(|| damaged("holds what is no identifier"))?.to_owned())
-        };
-        ids.push(id);
-    }
-    let id_kind = if kind == 0 { IdKind::Int64 } else { IdKind::Text };
-    let person = |id| match id {
-        IdValue::Int(person) if person >= 0 => Ok(person),
-        _ => Err(damaged("holds what is no person")),
-    };
-    Ok(match lineage {
-        Some(lineage) if numbered => {
-            let persons = ids.into_iter().map(person).collect::<Result<Vec<i64>, Error>>()?;
-            Universe::of_numbered_persons(numbers.into_iter().zip(persons), lineage)
-        }
-        Some(lineage) => Universe::of_numbered(id_kind, ids, lineage),
-        None => Universe::of_ids(id_kind, ids),
-    })
-}
-
 #[pymethods]
 impl PyUniverse {
     fn to_bytes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let bytes = guarded(py, || Ok::<_, Error>(write_universe(&self.inner)))?;
+        let bytes = guarded(py, || Ok::<_, Error>(self.inner.to_bytes()))?;
         Ok(PyBytes::new(py, &bytes))
     }
 
     #[staticmethod]
     fn from_bytes(py: Python<'_>, data: &[u8]) -> PyResult<Self> {
-        guarded(py, || read_universe(data)).map(|universe| PyUniverse::new(Arc::new(universe)))
+        guarded(py, || Universe::from_bytes(data)).map(|universe| PyUniverse::new(Arc::new(universe)))
     }
 
     fn __len__(&self) -> usize {

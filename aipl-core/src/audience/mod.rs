@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod error;
 pub mod portable;
 pub mod set;
+mod universe_bytes;
 
 pub use accounts::Match;
 pub use error::AudienceError;

@@ -54,7 +54,8 @@ impl Audience {
                 });
             }
             Some(universe) => {
-                if bits.iter().any(|idx| !universe.contains(ConsumerIdx(idx))) {
+                // A few bytes can stand for four billion numbers; that many are looked up only where they can be right.
+                if bits.len() > universe.len() as u64 || bits.iter().any(|idx| !universe.contains(ConsumerIdx(idx))) {
                     return Err(malformed("it names consumers that the universe does not have"));
                 }
                 UniverseRef::Known(universe)
