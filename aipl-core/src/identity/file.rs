@@ -1,5 +1,7 @@
 //! A map as Arrow rows and back: every observation in long form, with the rules in the schema's metadata. Reading resolves anew, so
 //! what comes back is what was stored, person by person.
+//!
+//! A checksum over rules and rows stands beside the rules. Maps that were stored before there was one are read as they are.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,21 +11,32 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::base::id::MAX_ID_BYTES;
 use crate::identity::IdentityError;
 use crate::identity::bucket::ABSENT;
 use crate::identity::gathered::Gathered;
-use crate::identity::id_type::{Hash, IdType};
+use crate::identity::id_type::{Hash, IdType, MAX_ID_TYPES};
 use crate::identity::map::{Guards, IdentityMap, Inner};
-use crate::identity::observations::NONE;
+use crate::identity::observations::{Batch, NONE};
 use crate::identity::table::Interning;
 use crate::identity::tables::Columns;
 
 /// The key of the rules in the schema's metadata.
 const KEY: &str = "aipl.identity";
+/// The key of the checksum there: 32 hexadecimal digits.
+const SUM_KEY: &str = "aipl.identity.xxh3";
 /// The version of the form.
 const VERSION: u32 = 1;
+/// The longest rules that are read.
+const MAX_RULE_BYTES: usize = 256 << 20;
+/// The most sources.
+const MAX_SOURCES: usize = 1 << 20;
+/// Batches that may be without a row, besides one a row.
+const MAX_EMPTY_BATCHES: usize = 1 << 16;
+/// The most blank values of a type.
+const MAX_BLANKS: u64 = 1 << 53;
 /// Identifiers of one batch of rows.
 const BATCH_IDS: usize = 1 << 16;
 
@@ -78,7 +91,8 @@ impl IdentityMap {
         };
         let text = serde_json::to_string(&stored).map_err(|error| malformed(error.to_string()))?;
         let empty = rows(&[], self).map_err(|error| malformed(error.to_string()))?;
-        let schema = Schema::new_with_metadata(empty.schema().fields().clone(), HashMap::from([(KEY.to_owned(), text)]));
+        let metadata = HashMap::from([(SUM_KEY.to_owned(), self.checksum(&text)), (KEY.to_owned(), text)]);
+        let schema = Schema::new_with_metadata(empty.schema().fields().clone(), metadata);
         let ids = inner.batches.iter().flat_map(|batch| &batch.parts).flat_map(|part| &part.ids);
         Ok((
             ids.filter(|id| **id != NONE).count(),
@@ -91,10 +105,27 @@ impl IdentityMap {
         ))
     }
 
+    /// The checksum of the rules and of all rows.
+    fn checksum(&self, rules: &str) -> String {
+        let (inner, mut sum) = (&self.inner, Sum::new(rules));
+        for (batch, stored) in (0..).zip(&inner.batches) {
+            let mut number = 0;
+            for row in stored.parts.iter().flat_map(|part| part.rows(stored.width)) {
+                for &id in row.ids.iter().filter(|id| **id != NONE) {
+                    let (kind, text) = self.described(id);
+                    let source = inner.sources.get(row.source as usize).map(String::as_str);
+                    sum.add((batch, number), &inner.types[usize::from(kind)].name, text, row.seen_at, source);
+                }
+                number += 1;
+            }
+        }
+        sum.digits()
+    }
+
     /// The map that was stored as these rows; unfinished once `stop` holds. What could not be used when they were read is not stored.
     ///
     /// # Errors
-    /// Rows that no map was stored as; what reading them refuses.
+    /// Rows that no map was stored as, or that are damaged: not those that their checksum is of. What reading them refuses.
     pub fn from_observations(
         schema: &Schema,
         batches: impl Iterator<Item = Result<RecordBatch, ArrowError>>,
@@ -104,6 +135,7 @@ impl IdentityMap {
             .metadata()
             .get(KEY)
             .ok_or_else(|| malformed(format!("its schema has no {KEY:?} metadata, so it is no stored IdentityMap")))?;
+        within("bytes of rules", text.len(), MAX_RULE_BYTES)?;
         let stored: Stored = serde_json::from_str(text).map_err(|error| malformed(format!("its rules cannot be read: {error}")))?;
         if stored.version != VERSION {
             return Err(malformed(format!(
@@ -111,6 +143,7 @@ impl IdentityMap {
                 stored.version
             )));
         }
+        stored.check()?;
         let guards = Guards {
             max_people_per_id: stored.max_people_per_id,
             max_component: stored.max_component,
@@ -121,16 +154,18 @@ impl IdentityMap {
         }
         let mut inner = (*map.inner).clone();
         (inner.hashes, inner.blanks, inner.sources) = (stored.hashes, stored.blanks, stored.sources);
-        let mut gathering = Gathering::new(inner);
+        let mut gathering = Gathering::new(inner, Sum::new(text));
         for batch in batches {
             if stop() {
                 break;
             }
             gathering.take(&batch.map_err(|error| malformed(error.to_string()))?, stored.batches)?;
         }
-        while gathering.inner.batches.len() < stored.batches {
-            gathering.end_batch()?;
+        let sum = std::mem::replace(&mut gathering.sum, Sum::new("")).digits();
+        if !stop() && schema.metadata().get(SUM_KEY).is_some_and(|known| *known != sum) {
+            return Err(malformed("its checksum does not agree; it is damaged".to_owned()));
         }
+        gathering.end_batches(stored.batches)?;
         let inner = gathering.inner;
         let map = IdentityMap { inner: Arc::new(inner) };
         let number = |(name, text): &(String, String)| {
@@ -152,6 +187,53 @@ impl IdentityMap {
         inner.blocked.extend(blocked);
         inner.link(stop);
         Ok(IdentityMap { inner: Arc::new(inner) })
+    }
+}
+
+impl Stored {
+    /// Refuses what no map says of itself.
+    fn check(&self) -> Result<(), IdentityError> {
+        within("sources", self.sources.len(), MAX_SOURCES)?;
+        if self.blanks.iter().any(|count| *count > MAX_BLANKS) {
+            return Err(malformed(format!("it counts more than {MAX_BLANKS} blank values")));
+        }
+        Ok(())
+    }
+}
+
+fn within(what: &str, found: usize, limit: usize) -> Result<(), IdentityError> {
+    if found <= limit {
+        return Ok(());
+    }
+    Err(malformed(format!("it has {found} {what}; at most {limit} are read")))
+}
+
+/// A checksum over the rules and rows of a map.
+struct Sum(Xxh3);
+
+impl Sum {
+    fn new(rules: &str) -> Self {
+        let mut sum = Sum(Xxh3::new());
+        sum.text(rules);
+        sum
+    }
+
+    fn text(&mut self, text: &str) {
+        self.0.update(&(text.len() as u64).to_le_bytes());
+        self.0.update(text.as_bytes());
+    }
+
+    /// Adds an identifier of an observation: its batch and row, type and text, when it was seen, and its source.
+    fn add(&mut self, (batch, row): (i64, i64), kind: &str, id: &str, seen_at: i64, source: Option<&str>) {
+        [batch, row, seen_at].iter().for_each(|number| self.0.update(&number.to_le_bytes()));
+        self.text(kind);
+        self.text(id);
+        self.0.update(&[u8::from(source.is_some())]);
+        source.into_iter().for_each(|source| self.text(source));
+    }
+
+    fn digits(self) -> String {
+        format!("{:032x}", self.0.digest128())
     }
 }
 
@@ -245,11 +327,16 @@ struct Gathering {
     sources: HashMap<String, u32>,
     /// The observation at hand: batch and row.
     at: (i64, i64),
+    /// Rows taken.
+    taken: usize,
+    sum: Sum,
 }
 
 impl Gathering {
-    fn new(inner: Inner) -> Self {
+    fn new(inner: Inner, sum: Sum) -> Self {
         Gathering {
+            sum,
+            taken: 0,
             interning: None,
             ids: Vec::new(),
             rows: Vec::new(),
@@ -265,7 +352,11 @@ impl Gathering {
             let column = batch
                 .column_by_name(name)
                 .ok_or_else(|| malformed(format!("it has no column {name:?}")))?;
-            cast(column, wanted).map_err(|error| malformed(format!("column {name:?}: {error}")))
+            // What a footer only claims to be text is not taken for it.
+            let valid = column.to_data().validate_full();
+            valid
+                .and_then(|()| cast(column, wanted))
+                .map_err(|error| malformed(format!("column {name:?}: {error}")))
         };
         let instants = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         let (batches, rows) = (column("batch", &DataType::Int64)?, column("row", &DataType::Int64)?);
@@ -294,9 +385,7 @@ impl Gathering {
             if at < self.at {
                 return Err(malformed("its rows are not in order of batch and row".to_owned()));
             }
-            while (self.inner.batches.len() as i64) < at.0 {
-                self.end_batch()?;
-            }
+            self.end_batches(usize::try_from(at.0).unwrap_or_default())?;
             let source = sources.is_valid(place).then(|| self.number_source(sources.value(place)));
             let table = &mut self.inner.table;
             let interning = self
@@ -304,16 +393,18 @@ impl Gathering {
                 .get_or_insert_with(|| Arc::unwrap_or_clone(std::mem::take(table)).open());
             let id = interning.id(kind as u8, ids.value(place), 1);
             self.ids.push(id.ok_or(IdentityError::TooManyIds)?);
-            let row = (
-                self.ids.len(),
-                if times.is_valid(place) { times.value(place) } else { i64::MAX },
-                source.unwrap_or(NONE),
-            );
+            let seen_at = if times.is_valid(place) { times.value(place) } else { i64::MAX };
+            let named = sources.is_valid(place).then(|| sources.value(place));
+            self.sum.add(at, name, ids.value(place), seen_at, named);
+            let row = (self.ids.len(), seen_at, source.unwrap_or(NONE));
             match self.rows.last_mut().filter(|_| self.at == at) {
                 Some(last) => *last = row,
                 None => self.rows.push(row),
             }
-            self.at = at;
+            let start = self.rows.len().checked_sub(2).map_or(0, |before| self.rows[before].0);
+            // All rows of a batch take as much room as its longest.
+            within("identifiers in one row", self.ids.len() - start, MAX_ID_TYPES)?;
+            (self.at, self.taken) = (at, self.taken + 1);
         }
         Ok(())
     }
@@ -326,6 +417,23 @@ impl Gathering {
         self.inner.sources.push(name.to_owned());
         self.sources.insert(name.to_owned(), number);
         number
+    }
+
+    /// Ends batches up to a number of them, of which only so many can be empty.
+    fn end_batches(&mut self, count: usize) -> Result<(), IdentityError> {
+        let empty = count.saturating_sub(self.inner.batches.len());
+        within("batches without a row", empty, self.taken + MAX_EMPTY_BATCHES)?;
+        let nothing = Arc::new(Batch {
+            width: 1,
+            parts: Vec::new(),
+        });
+        while self.inner.batches.len() < count {
+            match self.rows.is_empty() {
+                true => self.inner.batches.push(nothing.clone()),
+                false => self.end_batch()?,
+            }
+        }
+        Ok(())
     }
 
     /// Ends the batch at hand; the next one begins.
