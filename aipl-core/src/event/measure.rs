@@ -246,7 +246,7 @@ mod tests {
         };
         let half = Measure::Value(Decimal6(12_500_000));
         assert_eq!(wide(&format!("125{}", "0".repeat(37)), 38), [half, Measure::Null]);
-        assert_eq!(wide(&format!("125{}", "0".repeat(73)), 75)[0], half);
+        assert_eq!(wide(&format!("125{}", "0".repeat(73)), 74)[0], half);
         assert_eq!(wide("5", 76)[0], Measure::Value(Decimal6(0)));
         assert_eq!(wide("0", -100)[0], Measure::Value(Decimal6(0)));
         assert_eq!(wide("3", -2)[0], Measure::Value(Decimal6(300_000_000)));
