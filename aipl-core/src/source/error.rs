@@ -1,7 +1,9 @@
 //! Refusals of the source floor.
 
+use crate::base::stop::Stopped;
 use crate::event::SchemaError;
 use crate::identity::IdentityError;
+use crate::source::limits::OverLimit;
 
 /// A source that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -38,8 +40,22 @@ pub enum SourceError {
         /// What the decoder says.
         problem: String,
     },
-    /// A file is not the one whose footer was read.
-    #[error("{path}: the file changed while it was being read")]
+    /// A file asks for more than [`ReadOptions`](crate::source::ReadOptions) allow.
+    #[error("{path}: {found} {what}, over the limit of {limit}; ReadOptions.{option} raises it")]
+    Limit {
+        /// The file.
+        path: String,
+        /// What there is too much of.
+        what: &'static str,
+        /// How much of it.
+        found: u64,
+        /// The limit.
+        limit: u64,
+        /// The option that raises it.
+        option: &'static str,
+    },
+    /// A file is not the one that was opened first, or changed while it was read.
+    #[error("{path}: the file changed since it was opened; scan it again")]
     Changed {
         /// The file.
         path: String,
@@ -71,7 +87,30 @@ pub enum SourceError {
     Sink(String),
 }
 
+impl From<Stopped> for SourceError {
+    fn from(_: Stopped) -> Self {
+        SourceError::Canceled
+    }
+}
+
 impl SourceError {
+    pub(crate) fn over(path: &str, over: OverLimit) -> Self {
+        SourceError::Limit {
+            path: path.to_owned(),
+            what: over.what,
+            found: over.found,
+            limit: over.limit,
+            option: over.option,
+        }
+    }
+
+    pub(crate) fn not_regular(path: &std::path::Path) -> Self {
+        SourceError::Io {
+            path: path.display().to_string(),
+            problem: "it is no regular file".to_owned(),
+        }
+    }
+
     pub(crate) fn io(path: &std::path::Path, error: &std::io::Error) -> Self {
         SourceError::Io {
             path: path.display().to_string(),

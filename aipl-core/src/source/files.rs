@@ -1,5 +1,6 @@
 //! Lists of files: one path, several, a pattern, or a folder with hive-style `key=value` parts.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use crate::event::{EventSchema, IdColumn, Measures, SchemaError};
 use crate::source::SourceError;
 use crate::source::check::{check_types, not_found};
 use crate::source::expected::Expected;
+use crate::source::paths;
 
 /// A file and what its path says about all of its rows.
 #[derive(Debug, Clone)]
@@ -41,32 +43,12 @@ pub struct FileList {
 }
 
 impl FileList {
-    /// Expands paths, patterns (`*`, `?`, `[…]`, `**`) and folders into files of the given endings.
+    /// Expands paths, patterns (`*`, `?`, `[…]`, `**`) and folders into files of the given endings, each file once.
     ///
     /// # Errors
     /// [`SourceError::NoFiles`] for a path or pattern that gives no file.
     pub fn expand(patterns: &[String], format: &'static str, endings: &[&str]) -> Result<FileList, SourceError> {
-        let mut paths = Vec::new();
-        for pattern in patterns {
-            let found = expand_one(pattern, endings)?;
-            if found.is_empty() {
-                return Err(SourceError::NoFiles {
-                    pattern: pattern.clone(),
-                    format,
-                });
-            }
-            paths.extend(found);
-        }
-        if paths.is_empty() {
-            return Err(SourceError::NoFiles {
-                pattern: "an empty list of paths".to_owned(),
-                format,
-            });
-        }
-        // One order whatever the order of arguments, so that row numbers and answers repeat.
-        paths.sort();
-        paths.dedup();
-        let mut files: Vec<DataFile> = paths
+        let mut files: Vec<DataFile> = paths::expand(patterns, format, endings)?
             .into_iter()
             .map(|path| DataFile {
                 name: path.display().to_string().into(),
@@ -105,65 +87,6 @@ impl FileList {
     }
 }
 
-fn expand_one(pattern: &str, endings: &[&str]) -> Result<Vec<PathBuf>, SourceError> {
-    let path = Path::new(pattern);
-    if path.is_dir() {
-        let mut found = Vec::new();
-        walk(path, endings, &mut found)?;
-        return Ok(found);
-    }
-    if path.exists() {
-        // A pipe or a device would block or never end.
-        if !path.is_file() {
-            return Err(SourceError::Io {
-                path: pattern.to_owned(),
-                problem: "it is no regular file".to_owned(),
-            });
-        }
-        return Ok(vec![path.to_owned()]);
-    }
-    let bad_pattern = |problem: String| SourceError::Io {
-        path: pattern.to_owned(),
-        problem,
-    };
-    let matches = glob::glob(pattern).map_err(|error| bad_pattern(error.to_string()))?;
-    let mut found = Vec::new();
-    for path in matches {
-        let path = path.map_err(|error| bad_pattern(error.to_string()))?;
-        if path.is_dir() {
-            walk(&path, endings, &mut found)?;
-        } else if path.is_file() && !is_hidden(&path) {
-            found.push(path);
-        }
-    }
-    Ok(found)
-}
-
-/// Files of the format below a folder; names that begin with `.` or `_` are left out, as query engines do.
-fn walk(folder: &Path, endings: &[&str], found: &mut Vec<PathBuf>) -> Result<(), SourceError> {
-    let entries = std::fs::read_dir(folder).map_err(|error| SourceError::io(folder, &error))?;
-    for entry in entries {
-        let entry = entry.map_err(|error| SourceError::io(folder, &error))?;
-        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().to_lowercase());
-        // A linked folder could lead back to this one and be read for ever.
-        let linked = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-        if is_hidden(&path) || (linked && !path.is_file()) {
-            continue;
-        }
-        if path.is_dir() {
-            walk(&path, endings, found)?;
-        } else if path.is_file() && endings.iter().any(|ending| name.ends_with(ending)) {
-            found.push(path);
-        }
-    }
-    Ok(())
-}
-
-/// Names that engines leave aside: `.crc`, `_SUCCESS`, and the like.
-fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(['.', '_']))
-}
-
 fn hive_keys(path: &Path) -> Vec<(String, Constant)> {
     let folder = path.parent().into_iter().flat_map(Path::components);
     let pair = |part: std::path::Component<'_>| {
@@ -185,8 +108,9 @@ fn percent_decode(text: &str) -> String {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
+        let digit = |place: usize| bytes.get(place).and_then(|byte| char::from(*byte).to_digit(16));
         let code = (bytes[at] == b'%')
-            .then(|| text.get(at + 1..at + 3).and_then(|hex| u8::from_str_radix(hex, 16).ok()))
+            .then(|| Some((digit(at + 1)? * 16 + digit(at + 2)?) as u8))
             .flatten();
         decoded.push(code.unwrap_or(bytes[at]));
         at += if code.is_some() { 3 } else { 1 };
@@ -262,6 +186,7 @@ impl DataFile {
 /// [`SchemaError::FilesDisagree`] naming the file and the column.
 pub fn join_schemas(files: &FileList, schemas: &[SchemaRef], expected: Expected<'_>) -> Result<SchemaRef, SchemaError> {
     let mut joined: Vec<(Field, Arc<str>)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
     for (file, columns) in files.files.iter().zip(schemas) {
         if let Some(schema) = expected.schema() {
             check_required(file, columns, schema)?;
@@ -274,8 +199,11 @@ pub fn join_schemas(files: &FileList, schemas: &[SchemaRef], expected: Expected<
             .filter(|field| file.constant(field.name()).is_none())
             .map(|field| field.as_ref().clone());
         for field in own.chain(constants) {
-            match joined.iter_mut().find(|(known, _)| known.name() == field.name()) {
-                None => joined.push((field, file.name.clone())),
+            match places.get(field.name()).map(|place| &mut joined[*place]) {
+                None => {
+                    places.insert(field.name().clone(), joined.len());
+                    joined.push((field, file.name.clone()));
+                }
                 Some((known, first)) if *known.data_type() == DataType::Null => (*known, *first) = (field, file.name.clone()),
                 Some((known, first)) => {
                     if expected.is_identifier(field.name()) && !agree(known.data_type(), field.data_type()) {
@@ -356,6 +284,20 @@ mod tests {
                 ("m".to_owned(), Constant::Text("02".to_owned()))
             ]
         );
+    }
+
+    #[test]
+    fn escapes_are_two_hexadecimal_digits() {
+        for (escaped, plain) in [
+            ("a%2Fb", "a/b"),
+            ("%+f", "%+f"),
+            ("%e4%bd%a0", "你"),
+            ("100%", "100%"),
+            ("%4", "%4"),
+            ("%ff", "%ff"),
+        ] {
+            assert_eq!(percent_decode(escaped), plain, "{escaped}");
+        }
     }
 
     #[test]

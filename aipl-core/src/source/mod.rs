@@ -12,8 +12,10 @@ pub mod expected;
 pub mod files;
 pub mod ipc;
 mod ipc_sizes;
+pub mod limits;
 pub mod memory;
 pub mod parquet;
+mod paths;
 pub(crate) mod positioned;
 pub mod select;
 pub mod states;
@@ -24,6 +26,7 @@ pub use error::SourceError;
 pub use events::{Events, OnError};
 pub use expected::Expected;
 pub use files::FileList;
+pub use limits::ReadOptions;
 pub use states::{StateColumns, StatePeriod, StateTable};
 pub use table::open_table;
 
