@@ -2,20 +2,17 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 
 use arrow::record_batch::RecordBatchReader;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
 use crate::event::Tally;
 use crate::identity::reader::Reader;
 use crate::identity::{Guards, IdType, IdentityError, IdentityMap, Intake, Reading};
-use crate::source::error::guard;
-use crate::source::positioned::PositionedFile;
-use crate::source::{OnError, Piece, Source, SourceError};
+use crate::source::parquet::read_whole;
+use crate::source::{OnError, Piece, ReadOptions, Source, SourceError};
 use crate::timeline::read::{Taker, read_table};
 use crate::timeline::runtime::Runtime;
 use crate::timeline::scan::{ScanError, refuse_rejected};
@@ -172,22 +169,11 @@ pub fn write_identities(map: &IdentityMap, path: &Path, runtime: &Runtime<'_>) -
 /// # Errors
 /// No such file; a file that no map was stored as; cancellation.
 pub fn read_identities(path: &Path, runtime: &Runtime<'_>) -> Result<IdentityMap, ScanError> {
-    let name: Arc<str> = path.display().to_string().into();
     runtime.progress().begin(0);
     let progress = runtime.progress();
     let map = runtime.run(|| {
-        guard(&name, "Parquet", || {
-            let file = PositionedFile::open(path)?;
-            let malformed = |error: parquet::errors::ParquetError| SourceError::Malformed {
-                path: name.to_string(),
-                format: "Parquet",
-                problem: error.to_string(),
-            };
-            let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(malformed)?;
-            // The reader itself does not keep the metadata.
-            let schema = builder.schema().clone();
-            let reader = builder.build().map_err(malformed)?;
-            Ok(IdentityMap::from_observations(&schema, reader, &|| progress.is_canceled())?)
+        read_whole(path, &ReadOptions::default(), |schema, rows| {
+            IdentityMap::from_observations(schema, rows, &|| progress.is_canceled())
         })
     });
     if progress.is_canceled() {

@@ -2,38 +2,42 @@
 
 use arrow::array::{Array, ArrayRef, BooleanBufferBuilder, UInt64Array};
 use arrow::buffer::BooleanBuffer;
-use arrow::datatypes::DataType;
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 
 use super::BATCH_ROWS;
 use super::group::Group;
-use crate::event::bytes::is_bytes;
 use crate::event::{BehaviorCode, BehaviorCodes, Tally, TimeColumn};
-use crate::source::select::{Selector, Stretch, Survivors};
-use crate::source::{Request, Sink, SourceError};
+use crate::source::select::{Selector, Stretch, Survivors, select_batch};
+use crate::source::{Piece, Request, Sink, SourceError};
 
 /// Selected rows handed over at a time. Far more rows are decoded to find them, and those should stay in the cache.
 const SELECTED_ROWS: usize = 2_048;
 /// Where more than one row in so many survives, batches of survivors are as large as others.
 const MANY: usize = 4;
+/// The most rows of which behaviors and survivors are held at a time. Larger groups are read batch by batch, all columns together.
+const HELD_ROWS: usize = 1 << 22;
 
 /// Reads one row group for one request.
 pub(super) struct GroupReader<'a> {
-    pub group: Group<'a>,
+    pub group: &'a Group<'a>,
     pub request: &'a Request,
 }
 
 impl GroupReader<'_> {
     pub fn read(&self, sink: &mut dyn Sink, tally: &mut Tally) -> Result<(), SourceError> {
         let rows = self.group.rows();
-        let mut selector = Selector::new(self.request);
         let latest = self.latest_days();
         let earliest_ever = self.request.first_days.iter().copied().min().unwrap_or(i32::MAX);
         if latest.group.is_some_and(|latest| latest < earliest_ever) || latest.starts_after(self.request.last_day) {
             tally.rows_skipped += rows as u64;
             return Ok(());
         }
+        let by_path = |name: &&str| !self.group.in_file(name);
+        if rows > HELD_ROWS || self.request.lead().iter().all(by_path) {
+            return self.stream(sink, tally);
+        }
+        let mut selector = Selector::new(self.request);
         let behaviors = self.behaviors(rows, sink, tally)?;
         let pages = self.pages_to_read(&latest, &behaviors.codes, &selector);
         let mut survivors = Survivors::default();
@@ -44,6 +48,22 @@ impl GroupReader<'_> {
         self.hand_over(keep, &survivors, sink, tally)
     }
 
+    /// Reads all columns together, batch by batch.
+    fn stream(&self, sink: &mut dyn Sink, tally: &mut Tally) -> Result<(), SourceError> {
+        let (mut selector, mut scratch) = (Selector::new(self.request), Survivors::default());
+        let mut first_row = self.group.first_row();
+        self.group.each_batch(&self.request.all_columns(), tally, |batch, tally| {
+            sink.checkpoint()?;
+            let piece = Piece {
+                place: self.group.data.name.clone(),
+                first_row,
+                batch,
+            };
+            first_row += piece.batch.num_rows() as u64;
+            select_batch(self.request, &piece, &mut selector, &mut scratch, sink, tally)
+        })
+    }
+
     fn behaviors(&self, rows: usize, sink: &dyn Sink, tally: &mut Tally) -> Result<BehaviorCodes, SourceError> {
         let name = self.request.lead()[0];
         let mut behaviors = BehaviorCodes {
@@ -51,15 +71,16 @@ impl GroupReader<'_> {
             unknown: Vec::new(),
         };
         if let Some(constant) = self.group.data.constant(name) {
-            self.request.decoder.read(&constant.column(rows), &mut behaviors);
+            for run in batches_of(rows) {
+                self.request.decoder.read(&constant.column(run.len()), &mut behaviors);
+            }
             return Ok(behaviors);
         }
         for batch in self.group.columns(&[name], None, BATCH_ROWS, tally)? {
             sink.checkpoint()?;
-            self.request
-                .decoder
-                .read(batch.map_err(|error| self.group.malformed(error))?.column(0), &mut behaviors);
+            self.request.decoder.read(batch?.column(0), &mut behaviors);
         }
+        self.group.check_rows(behaviors.codes.len())?;
         Ok(behaviors)
     }
 
@@ -81,8 +102,8 @@ impl GroupReader<'_> {
         if runs.iter().all(|run| run.skip) {
             return Ok(BooleanBuffer::new_unset(group_rows));
         }
-        let batches: Box<dyn Iterator<Item = Result<ArrayRef, arrow::error::ArrowError>>> = match self.group.data.constant(name) {
-            Some(constant) => Box::new(std::iter::once(Ok(constant.column(group_rows)))),
+        let batches: Box<dyn Iterator<Item = Result<ArrayRef, SourceError>> + '_> = match self.group.data.constant(name) {
+            Some(constant) => Box::new(batches_of(group_rows).map(|run| Ok(constant.column(run.len())))),
             None => Box::new(
                 self.group
                     .columns(&[name], pages.map(RowSelection::from), BATCH_ROWS, tally)?
@@ -91,14 +112,18 @@ impl GroupReader<'_> {
         };
         let (mut row, mut run) = (0, 0);
         for time in batches {
-            let time = time.map_err(|error| self.group.malformed(error))?;
+            let time = time?;
             let mut taken = 0;
             // A batch may span several selected runs of pages.
             while taken < time.len() {
-                while runs[run].skip || runs[run].row_count == 0 {
+                if run == runs.len() {
+                    return Err(self.group.malformed("the time column has more rows than the behavior column"));
+                }
+                if runs[run].skip || runs[run].row_count == 0 {
                     keep.append_n(runs[run].row_count, false);
                     row += runs[run].row_count;
                     run += 1;
+                    continue;
                 }
                 let count = (time.len() - taken).min(runs[run].row_count);
                 let part = time.slice(taken, count);
@@ -139,13 +164,11 @@ impl GroupReader<'_> {
             .collect();
         let mut given = 0;
         if wanted.is_empty() {
-            return survivors.give(
-                0,
-                &self.group.data.name,
-                &self.group.complete(&self.request.columns, None, survivors.len())?,
-                sink,
-                tally,
-            );
+            for run in batches_of(survivors.len()) {
+                let columns = self.group.complete(&self.request.columns, None, run.len())?;
+                survivors.give(run.start, &self.group.data.name, &columns, sink, tally)?;
+            }
+            return Ok(());
         }
         let all = survivors.len() == keep.len();
         let batch_rows = if survivors.len() > keep.len() / MANY {
@@ -155,8 +178,11 @@ impl GroupReader<'_> {
         };
         let selection = (!all).then(|| RowSelection::from_boolean_buffer(keep));
         for batch in self.group.columns(&wanted, selection, batch_rows, tally)? {
-            let batch = batch.map_err(|error| self.group.malformed(error))?;
+            let batch = batch?;
             let rows = batch.num_rows();
+            if given + rows > survivors.len() {
+                return Err(self.group.malformed("columns have different numbers of rows"));
+            }
             survivors.give(
                 given,
                 &self.group.data.name,
@@ -178,6 +204,10 @@ impl GroupReader<'_> {
         if latest.group.is_some_and(|latest| outdated(latest, codes)) {
             return Some(vec![RowSelector::skip(codes.len())]);
         }
+        let counted = latest.pages.iter().try_fold(0usize, |sum, (rows, _)| sum.checked_add(*rows));
+        if counted != Some(codes.len()) {
+            return None;
+        }
         let mut row = 0;
         let runs: Vec<RowSelector> = latest
             .pages
@@ -188,7 +218,7 @@ impl GroupReader<'_> {
                 if skip { RowSelector::skip(rows) } else { RowSelector::select(rows) }
             })
             .collect();
-        (row == codes.len() && runs.iter().any(|run| run.skip)).then_some(runs)
+        runs.iter().any(|run| run.skip).then_some(runs)
     }
 
     /// What statistics say about the times of the group and of its pages.
@@ -206,9 +236,9 @@ impl GroupReader<'_> {
         )
         .ok()?;
         let day = |bounds: &ArrayRef, at: usize| {
-            // Bounds of text may be cut short, and are in order of bytes, not of time.
-            let text = matches!(bounds.data_type(), DataType::Utf8 | DataType::Utf8View | DataType::Dictionary(_, _));
-            if text || is_bytes(bounds.data_type()) || bounds.is_null(at) {
+            // Bounds of texts are in order of bytes, and may be cut.
+            let in_order = bounds.data_type().is_temporal() || bounds.data_type().is_integer();
+            if !in_order || bounds.is_null(at) {
                 return None;
             }
             let column = TimeColumn::new(bounds, self.request.schema.time_unit(), &self.request.zone)?;
@@ -253,6 +283,11 @@ impl GroupReader<'_> {
         statistics.pages = (0..rows.len()).map(page).collect();
         Some(())
     }
+}
+
+/// Consecutive runs of rows, each no longer than a batch.
+fn batches_of(rows: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    (0..rows).step_by(BATCH_ROWS).map(move |start| start..rows.min(start + BATCH_ROWS))
 }
 
 /// The latest day of a row group and of each of its pages, where statistics say it and no time is null.

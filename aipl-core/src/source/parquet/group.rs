@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection};
+use parquet::errors::ParquetError;
 
-use super::{BATCH_ROWS, FORMAT, OpenFile};
+use super::pages::{Chunk, PageFile};
+use super::{BATCH_ROWS, FORMAT, OpenFile, measure};
 use crate::event::Tally;
 use crate::source::files::DataFile;
+use crate::source::limits::ReadOptions;
 use crate::source::positioned::PositionedFile;
 use crate::source::{Piece, SourceError, TakePiece};
 
@@ -20,10 +23,11 @@ pub(super) struct Group<'a> {
     pub open: &'a OpenFile,
     pub file: PositionedFile,
     pub number: usize,
+    pub options: ReadOptions,
 }
 
 impl Group<'_> {
-    /// How many rows it has.
+    /// How many rows its footer declares.
     pub fn rows(&self) -> usize {
         self.open.metadata.metadata().row_group(self.number).num_rows() as usize
     }
@@ -35,25 +39,75 @@ impl Group<'_> {
 
     /// Hands over these columns of every row.
     pub fn read_pieces(&self, names: &[String], take: &mut TakePiece<'_>, tally: &mut Tally) -> Result<(), SourceError> {
-        let wanted: Vec<&str> = names.iter().map(String::as_str).filter(|name| self.in_file(name)).collect();
         let mut first_row = self.first_row();
-        let mut give = |batch: Option<&RecordBatch>, rows: usize, tally: &mut Tally| {
+        self.each_batch(names, tally, |batch, tally| {
+            let rows = batch.num_rows() as u64;
             let piece = Piece {
                 place: self.data.name.clone(),
                 first_row,
-                batch: self.complete(names, batch, rows)?,
+                batch,
             };
-            first_row += rows as u64;
+            first_row += rows;
             take(&piece, tally)
-        };
+        })
+    }
+
+    /// Calls `take` with these columns of every row, batch by batch.
+    pub fn each_batch(
+        &self,
+        names: &[String],
+        tally: &mut Tally,
+        mut take: impl FnMut(RecordBatch, &mut Tally) -> Result<(), SourceError>,
+    ) -> Result<(), SourceError> {
+        let mut wanted: Vec<&str> = names.iter().map(String::as_str).filter(|name| self.in_file(name)).collect();
         if wanted.is_empty() {
-            return give(None, self.rows(), tally);
+            // Rows that the footer declares are there only if some column has them.
+            wanted.extend(self.least_column());
         }
-        for batch in self.columns(&wanted, None, BATCH_ROWS, tally)? {
-            let batch = batch.map_err(|error| self.malformed(error))?;
-            give(Some(&batch), batch.num_rows(), tally)?;
+        for batch in self.counted(self.columns(&wanted, None, BATCH_ROWS, tally)?) {
+            let batch = batch?;
+            take(self.complete(names, Some(&batch), batch.num_rows())?, tally)?;
         }
         Ok(())
+    }
+
+    /// The same batches, with a refusal at the end where they are not as many rows as the footer declares.
+    pub fn counted<'b>(&'b self, batches: Batches<'b>) -> impl Iterator<Item = Result<RecordBatch, SourceError>> {
+        let mut found = Some(0);
+        let mut batches = batches;
+        std::iter::from_fn(move || match batches.next() {
+            Some(Ok(batch)) => {
+                found = found.map(|found| found + batch.num_rows());
+                Some(Ok(batch))
+            }
+            Some(refused) => {
+                found = None;
+                Some(refused)
+            }
+            None => self.check_rows(found.take()?).err().map(Err),
+        })
+    }
+
+    /// Refuses pages that hold more or fewer rows than the footer declares.
+    pub fn check_rows(&self, found: usize) -> Result<(), SourceError> {
+        if found == self.rows() {
+            return Ok(());
+        }
+        Err(self.malformed(format!("its pages hold {found} rows where its footer says {}", self.rows())))
+    }
+
+    /// The column that takes the fewest bytes.
+    pub fn least_column(&self) -> Option<&str> {
+        let group = self.open.metadata.metadata().row_group(self.number);
+        let fields = self.open.metadata.schema().fields();
+        let least = group
+            .columns()
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, chunk)| chunk.compressed_size())?
+            .0;
+        let root = self.open.metadata.parquet_schema().get_column_root_idx(least);
+        fields.get(root).map(|field| field.name().as_str())
     }
 
     /// Whether a column is in the file itself.
@@ -64,9 +118,11 @@ impl Group<'_> {
     /// These columns in order: decoded, given by the path, or null where this file lacks an optional one.
     pub fn complete(&self, names: &[String], decoded: Option<&RecordBatch>, rows: usize) -> Result<RecordBatch, SourceError> {
         let column = |name: &String| {
-            let array = decoded
-                .and_then(|batch| batch.column_by_name(name).cloned())
-                .or_else(|| self.data.constant(name).map(|constant| constant.column(rows)))
+            let array = self
+                .data
+                .constant(name)
+                .map(|constant| constant.column(rows))
+                .or_else(|| decoded.and_then(|batch| batch.column_by_name(name).cloned()))
                 .unwrap_or_else(|| arrow::array::new_null_array(&DataType::Null, rows));
             (Field::new(name, array.data_type().clone(), true), array)
         };
@@ -86,7 +142,7 @@ impl Group<'_> {
         selection: Option<RowSelection>,
         batch_rows: usize,
         tally: &mut Tally,
-    ) -> Result<ParquetRecordBatchReader, SourceError> {
+    ) -> Result<Batches<'_>, SourceError> {
         let metadata = &self.open.metadata;
         let fields = metadata.schema().fields();
         let roots: Vec<usize> = names
@@ -95,18 +151,64 @@ impl Group<'_> {
             .collect();
         let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
         let group = metadata.metadata().row_group(self.number);
-        tally.bytes += (0..group.num_columns())
-            .filter(|&leaf| mask.leaf_included(leaf))
-            .map(|leaf| u64::try_from(group.column(leaf).compressed_size()).unwrap_or(0))
+        let leaves: Vec<usize> = (0..group.num_columns()).filter(|&leaf| mask.leaf_included(leaf)).collect();
+        tally.bytes += leaves
+            .iter()
+            .map(|&leaf| u64::try_from(group.column(leaf).compressed_size()).unwrap_or(0))
             .sum::<u64>();
-        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.file.clone(), metadata.clone())
+        let (pages, batch_rows) = self.pages(&leaves, batch_rows)?;
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(pages.clone(), metadata.clone())
             .with_row_groups(vec![self.number])
             .with_projection(mask)
             .with_batch_size(batch_rows);
         if let Some(selection) = selection {
             builder = builder.with_row_selection(selection);
         }
-        builder.build().map_err(|error| self.malformed(error))
+        Ok(Batches {
+            reader: builder.build().map_err(|error| self.fault(error))?,
+            pages,
+            group: self,
+        })
+    }
+
+    /// The pages of these leaves, and how many rows of them can be decoded at a time.
+    fn pages(&self, leaves: &[usize], batch_rows: usize) -> Result<(PageFile, usize), SourceError> {
+        let metadata = self.open.metadata.metadata();
+        let group = metadata.row_group(self.number);
+        let indexes = metadata.offset_index().and_then(|groups| groups.get(self.number));
+        let mut chunks = Vec::with_capacity(leaves.len());
+        let mut rows = batch_rows;
+        for &leaf in leaves {
+            let locations = indexes
+                .and_then(|index| index.get(leaf))
+                .map(|index| index.page_locations().as_slice());
+            let chunk = || {
+                Chunk::new(group.column(leaf), self.rows() as u64, locations)
+                    .ok_or_else(|| self.malformed("a column chunk with a negative place or size"))
+            };
+            let mut known = chunk()?;
+            if measure::is_needed(group.column(leaf), self.is_dictionary(leaf)) {
+                known.lengths_known = true;
+                let mut probe = chunk()?;
+                probe.lengths_known = true;
+                let pages = PageFile::new(self.file.clone(), self.data.name.clone(), self.options, vec![probe]);
+                let widest = measure::widest(&pages, group.column(leaf), self.rows(), self.is_dictionary(leaf), &self.options);
+                let widest = widest.map_err(|error| self.fault(error))?;
+                rows = rows.min((self.options.max_decoded_bytes / widest.max(1)) as usize);
+            }
+            chunks.push(known);
+        }
+        let pages = PageFile::new(self.file.clone(), self.data.name.clone(), self.options, chunks);
+        Ok((pages, rows.max(1)))
+    }
+
+    /// Whether a leaf is decoded as a dictionary.
+    fn is_dictionary(&self, leaf: usize) -> bool {
+        let root = self.open.metadata.parquet_schema().get_column_root_idx(leaf);
+        matches!(
+            self.open.metadata.schema().fields().get(root).map(|field| field.data_type()),
+            Some(DataType::Dictionary(_, _))
+        )
     }
 
     pub fn malformed(&self, error: impl std::fmt::Display) -> SourceError {
@@ -115,5 +217,44 @@ impl Group<'_> {
             format: FORMAT,
             problem: error.to_string(),
         }
+    }
+
+    /// What a decoder reports: a refusal of ours that went through it, or damage.
+    fn fault(&self, error: ParquetError) -> SourceError {
+        match error {
+            ParquetError::External(inner) => self.inner_fault(inner),
+            other => self.malformed(other),
+        }
+    }
+
+    fn inner_fault(&self, error: Box<dyn std::error::Error + Send + Sync>) -> SourceError {
+        match error.downcast::<SourceError>() {
+            Ok(own) => *own,
+            Err(other) => match other.downcast::<ParquetError>() {
+                Ok(parquet) => self.fault(*parquet),
+                Err(other) => self.malformed(other),
+            },
+        }
+    }
+}
+
+/// Batches of one row group.
+pub(super) struct Batches<'a> {
+    reader: ParquetRecordBatchReader,
+    pages: PageFile,
+    group: &'a Group<'a>,
+}
+
+impl Iterator for Batches<'_> {
+    type Item = Result<RecordBatch, SourceError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.pages.end_batch();
+        let batch = match self.reader.next()? {
+            Ok(batch) => batch,
+            Err(arrow::error::ArrowError::ExternalError(inner)) => return Some(Err(self.group.inner_fault(inner))),
+            Err(error) => return Some(Err(self.group.malformed(error))),
+        };
+        Some(Ok(batch))
     }
 }

@@ -1,7 +1,15 @@
 //! Parquet files: row groups and pages passed over by time statistics, behavior and time first, the rest for rows that matter.
 
+mod delta;
 mod events;
+mod expand;
+mod footer;
 mod group;
+mod measure;
+mod pages;
+mod thrift;
+mod unmark;
+mod whole;
 
 use std::sync::Arc;
 
@@ -10,14 +18,18 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, RowGroupMetaData};
 
+use crate::base::stop;
 use crate::event::Tally;
 use crate::source::error::guard;
 use crate::source::expected::{Expected, Texts};
 use crate::source::files::{DataFile, FileList, join_schemas};
-use crate::source::positioned::PositionedFile;
+use crate::source::limits::{ReadOptions, within};
+use crate::source::positioned::{PositionedFile, Stamp};
 use crate::source::{Plan, Request, Sink, Source, SourceError, TakePiece};
 use events::GroupReader;
+pub(crate) use expand::{exceeds, may_exceed};
 use group::Group;
+pub(crate) use whole::read_whole;
 
 const FORMAT: &str = "Parquet";
 /// Rows decoded at a time: large enough to amortize, small enough for the cache.
@@ -31,12 +43,13 @@ pub struct ParquetSource {
     columns: SchemaRef,
     /// File and row group of every split.
     splits: Vec<(usize, usize)>,
+    options: ReadOptions,
 }
 
 #[derive(Debug)]
 struct OpenFile {
-    /// Its length when its footer was read; opened anew for each split, so that many files need few handles.
-    length: u64,
+    /// What it was when its footer was read; opened anew for each split, so that many files need few handles.
+    stamp: Stamp,
     metadata: ArrowReaderMetadata,
     /// Number of the first row of every row group.
     first_rows: Vec<u64>,
@@ -46,14 +59,14 @@ impl ParquetSource {
     /// Opens every file's footer.
     ///
     /// # Errors
-    /// No file, a file that is no Parquet, or files whose identifier columns disagree.
-    pub fn open<'a>(paths: &[String], expected: impl Into<Expected<'a>>) -> Result<Self, SourceError> {
+    /// No file, a file that is no Parquet or asks for more than the options allow, or files whose identifier columns disagree.
+    pub fn open<'a>(paths: &[String], expected: impl Into<Expected<'a>>, options: ReadOptions) -> Result<Self, SourceError> {
         let expected = expected.into();
         let list = FileList::expand(paths, FORMAT, &[".parquet", ".pq", ".parq"])?;
         let files = list
             .files
             .iter()
-            .map(|file| open_file(file, expected))
+            .map(|file| open_file(file, expected, &options))
             .collect::<Result<Vec<_>, _>>()?;
         let schemas: Vec<SchemaRef> = files.iter().map(|file| file.metadata.schema().clone()).collect();
         let columns = join_schemas(&list, &schemas, expected)?;
@@ -67,22 +80,28 @@ impl ParquetSource {
             files,
             columns,
             splits,
+            options,
         })
     }
 }
 
-fn open_file(file: &DataFile, expected: Expected<'_>) -> Result<OpenFile, SourceError> {
+fn open_file(file: &DataFile, expected: Expected<'_>, options: &ReadOptions) -> Result<OpenFile, SourceError> {
+    stop::checkpoint()?;
     let positioned = PositionedFile::open(&file.path)?;
     guard(&file.name, FORMAT, || {
+        footer::check(&positioned, &file.name, options)?;
         let malformed = |error: ParquetError| SourceError::Malformed {
             path: file.name.to_string(),
             format: FORMAT,
             problem: error.to_string(),
         };
-        let options = || ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-        let plain = ArrowReaderMetadata::load(&positioned, options()).map_err(malformed)?;
-        let hinted = hinted_schema(plain.schema(), expected);
-        let metadata = ArrowReaderMetadata::try_new(plain.metadata().clone(), options().with_schema(hinted)).map_err(malformed)?;
+        let reading = || ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
+        let loaded = ArrowReaderMetadata::load(&positioned, reading()).map_err(malformed)?;
+        let footer = unmark::unmark(loaded.metadata().clone()).map_err(malformed)?;
+        let noted = ArrowReaderMetadata::try_new(footer.clone(), reading()).map_err(malformed)?;
+        let own = ArrowReaderMetadata::try_new(footer.clone(), reading().with_skip_arrow_metadata(true)).map_err(malformed)?;
+        let hinted = hinted_schema(noted.schema(), own.schema(), expected);
+        let metadata = ArrowReaderMetadata::try_new(footer, reading().with_schema(hinted)).map_err(malformed)?;
         let mut next = 0u64;
         let mut first_rows = Vec::with_capacity(metadata.metadata().num_row_groups());
         for group in metadata.metadata().row_groups() {
@@ -93,8 +112,10 @@ fn open_file(file: &DataFile, expected: Expected<'_>) -> Result<OpenFile, Source
                 ))
             })?;
         }
+        // The footer's own count was looked at before; this one is what row groups are read by.
+        within("rows", next, options.rows_of(positioned.length()), "max_rows").map_err(|over| SourceError::over(&file.name, over))?;
         Ok(OpenFile {
-            length: positioned.length(),
+            stamp: positioned.stamp(),
             first_rows,
             metadata,
         })
@@ -111,25 +132,32 @@ fn row_count(group: &RowGroupMetaData) -> Option<u64> {
 }
 
 /// How columns are to be decoded, whatever text representation the writer noted: text of few values as dictionaries, other text
-/// as views into the page. All other types stay as the writer noted them (seconds, for one, are known from that note alone).
-fn hinted_schema(noted: &SchemaRef, expected: Expected<'_>) -> SchemaRef {
+/// as views into the page; as bytes where the file does not mark it as text. All other types stay as the writer noted them (seconds,
+/// for one, are known from that note alone).
+fn hinted_schema(noted: &SchemaRef, own: &SchemaRef, expected: Expected<'_>) -> SchemaRef {
     let hint = |field: &Arc<Field>| {
-        let plain = match field.data_type() {
-            DataType::Dictionary(_, values) => values.as_ref(),
-            other => other,
-        };
-        let texts = expected.texts(field.name());
-        let text = matches!(plain, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);
-        // Some writers leave text unmarked; bytes that are wanted are read as text, and refused if they are none.
-        let unmarked = matches!(plain, DataType::Binary | DataType::LargeBinary | DataType::BinaryView) && texts.is_some();
-        let wanted = match text || unmarked {
-            false => plain.clone(),
-            true if unmarked || texts != Some(Texts::Few) => DataType::Utf8View,
-            true => DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)),
+        let own = own.field_with_name(field.name()).map_or(&DataType::Null, |own| own.data_type());
+        let few = expected.texts(field.name()) == Some(Texts::Few);
+        let wanted = match own {
+            DataType::Utf8 => text(few, DataType::Utf8, DataType::Utf8View),
+            // The decoder looks at the bytes of marked texts alone; others become text where they are judged, one by one.
+            DataType::Binary => text(few, DataType::Binary, DataType::BinaryView),
+            _ => match field.data_type() {
+                DataType::Dictionary(_, values) => values.as_ref().clone(),
+                other => other.clone(),
+            },
         };
         field.as_ref().clone().with_data_type(wanted)
     };
     Arc::new(Schema::new(noted.fields().iter().map(hint).collect::<Vec<_>>()))
+}
+
+fn text(few: bool, value: DataType, view: DataType) -> DataType {
+    if few {
+        DataType::Dictionary(Box::new(DataType::Int32), Box::new(value))
+    } else {
+        view
+    }
 }
 
 impl Source for ParquetSource {
@@ -159,28 +187,29 @@ impl Source for ParquetSource {
     }
 
     fn read_split(&self, split: usize, request: &Request, sink: &mut dyn Sink, tally: &mut Tally) -> Result<(), SourceError> {
-        let group = self.group(split)?;
-        guard(&group.data.name.clone(), FORMAT, || {
-            GroupReader { group, request }.read(sink, tally)
-        })
+        self.read_group(split, |group| GroupReader { group, request }.read(sink, tally))
     }
 
     fn read_pieces(&self, split: usize, columns: &[String], take: &mut TakePiece<'_>, tally: &mut Tally) -> Result<(), SourceError> {
-        let group = self.group(split)?;
-        guard(&group.data.name.clone(), FORMAT, || group.read_pieces(columns, take, tally))
+        self.read_group(split, |group| group.read_pieces(columns, take, tally))
     }
 }
 
 impl ParquetSource {
-    fn group(&self, split: usize) -> Result<Group<'_>, SourceError> {
+    /// Reads a row group of a file that is still the one that was opened, and is so to the end.
+    fn read_group(&self, split: usize, read: impl FnOnce(&Group<'_>) -> Result<(), SourceError>) -> Result<(), SourceError> {
         let (file, number) = self.splits[split];
         let (data, open) = (&self.list.files[file], &self.files[file]);
-        let file = PositionedFile::open(&data.path)?;
-        if file.length() != open.length {
-            return Err(SourceError::Changed {
-                path: data.name.to_string(),
-            });
-        }
-        Ok(Group { data, open, file, number })
+        let group = Group {
+            file: PositionedFile::open_again(&data.path, &open.stamp)?,
+            data,
+            open,
+            number,
+            options: self.options,
+        };
+        let outcome = guard(&data.name, FORMAT, || read(&group));
+        // Damage that comes from a change is told as that.
+        group.file.check_unchanged()?;
+        outcome
     }
 }
