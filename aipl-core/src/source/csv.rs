@@ -1,6 +1,6 @@
 //! CSV files: every column is text; a row that cannot be read is counted with its line.
 
-use std::fs::File;
+use std::collections::HashSet;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -9,16 +9,18 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
+use crate::base::stop;
 use crate::event::{Reason, Tally};
 use crate::source::expected::Expected;
 use crate::source::files::{DataFile, FileList, join_schemas};
+use crate::source::limits::{ReadOptions, within};
+use crate::source::positioned::{PositionedFile, PositionedReader, Stamp};
 use crate::source::select::{Selector, Survivors, select_batch};
 use crate::source::{Piece, Plan, Request, Sink, Source, SourceError, TakePiece};
 
 const FORMAT: &str = "CSV";
 /// The longest accepted record.
 const MAX_RECORD_BYTES: usize = 1 << 20;
-const MAX_COLUMNS: usize = 10_000;
 const BATCH_ROWS: usize = 16_384;
 /// A batch ends early when its records are this long together.
 const BATCH_BYTES: usize = 16 << 20;
@@ -47,24 +49,30 @@ impl Default for CsvOptions {
 pub struct CsvSource {
     list: FileList,
     columns: SchemaRef,
-    /// Column names of each file.
-    headers: Vec<Vec<String>>,
-    options: CsvOptions,
+    /// Column names of each file, and what it was when they were read.
+    headers: Vec<(Vec<String>, Stamp)>,
+    csv: CsvOptions,
+    options: ReadOptions,
 }
 
 impl CsvSource {
     /// Reads every file's header.
     ///
     /// # Errors
-    /// No file, a file without a header or in UTF-16, or a header that names a column twice.
-    pub fn open<'a>(paths: &[String], expected: impl Into<Expected<'a>>, options: CsvOptions) -> Result<Self, SourceError> {
+    /// No file, a file without a header or in UTF-16, or a header that names a column twice or has more columns than the options allow.
+    pub fn open<'a>(
+        paths: &[String],
+        expected: impl Into<Expected<'a>>,
+        csv: CsvOptions,
+        options: ReadOptions,
+    ) -> Result<Self, SourceError> {
         let list = FileList::expand(paths, FORMAT, &[".csv", ".tsv", ".txt"])?;
         let headers = list
             .files
             .iter()
-            .map(|file| read_header(file, options))
+            .map(|file| read_header(file, csv, &options))
             .collect::<Result<Vec<_>, _>>()?;
-        let text_schema = |names: &Vec<String>| {
+        let text_schema = |(names, _): &(Vec<String>, Stamp)| {
             Arc::new(Schema::new(
                 names.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect::<Vec<_>>(),
             ))
@@ -74,6 +82,7 @@ impl CsvSource {
             columns: join_schemas(&list, &schemas, expected.into())?,
             list,
             headers,
+            csv,
             options,
         })
     }
@@ -87,8 +96,11 @@ fn malformed(file: &DataFile, problem: impl Into<String>) -> SourceError {
     }
 }
 
-fn read_header(file: &DataFile, options: CsvOptions) -> Result<Vec<String>, SourceError> {
-    let mut records = Records::open(file, options)?;
+fn read_header(file: &DataFile, csv: CsvOptions, options: &ReadOptions) -> Result<(Vec<String>, Stamp), SourceError> {
+    stop::checkpoint()?;
+    let positioned = PositionedFile::open(&file.path)?;
+    let stamp = positioned.stamp();
+    let mut records = Records::open(file, positioned, csv, options.max_columns)?;
     let header = match records.next_record()? {
         Outcome::Record => records
             .fields()
@@ -96,13 +108,22 @@ fn read_header(file: &DataFile, options: CsvOptions) -> Result<Vec<String>, Sour
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| malformed(file, "the header is not UTF-8"))?,
         Outcome::TooLong => return Err(malformed(file, "line 1: the header is over 1 MiB")),
+        Outcome::TooWide => {
+            let limit = options.max_columns as u64;
+            let over = within("columns or more", limit + 1, limit, "max_columns");
+            return Err(over.map_or_else(
+                |over| SourceError::over(&file.name, over),
+                |()| malformed(file, "the header is too wide"),
+            ));
+        }
         Outcome::End => {
             return Err(malformed(file, "it is empty; a header line with the column names is needed"));
         }
     };
-    match header.iter().enumerate().find(|(at, name)| header[..*at].contains(name)) {
-        Some((_, twice)) => Err(malformed(file, format!("the header names column {twice:?} twice"))),
-        None => Ok(header),
+    let mut known = HashSet::with_capacity(header.len());
+    match header.iter().find(|name| !known.insert(name.as_str())) {
+        Some(twice) => Err(malformed(file, format!("the header names column {twice:?} twice"))),
+        None => Ok((header, stamp)),
     }
 }
 
@@ -128,20 +149,19 @@ impl Source for CsvSource {
     }
 
     fn read_split(&self, split: usize, request: &Request, sink: &mut dyn Sink, tally: &mut Tally) -> Result<(), SourceError> {
-        let file = &self.list.files[split];
         let columns = request.all_columns();
-        let mut parser = FileParser::new(file, &self.headers[split], &columns, self.options)?;
+        let mut parser = self.parser(split, &columns)?;
         let (mut selector, mut scratch) = (Selector::new(request), Survivors::default());
         while let Some(piece) = parser.next_piece(tally)? {
             sink.checkpoint()?;
             select_lines(request, &piece, &parser.lines, &mut selector, &mut scratch, sink, tally)?;
         }
         tally.bytes += parser.records.bytes;
-        Ok(())
+        parser.records.positioned.check_unchanged()
     }
 
     fn read_pieces(&self, split: usize, columns: &[String], take: &mut TakePiece<'_>, tally: &mut Tally) -> Result<(), SourceError> {
-        let mut parser = FileParser::new(&self.list.files[split], &self.headers[split], columns, self.options)?;
+        let mut parser = self.parser(split, columns)?;
         while let Some(piece) = parser.next_piece(tally)? {
             let mut part = Tally::default();
             take(&piece, &mut part)?;
@@ -149,7 +169,26 @@ impl Source for CsvSource {
             tally.merge(part);
         }
         tally.bytes += parser.records.bytes;
-        Ok(())
+        parser.records.positioned.check_unchanged()
+    }
+}
+
+impl CsvSource {
+    fn parser<'a>(&'a self, split: usize, columns: &'a [String]) -> Result<FileParser<'a>, SourceError> {
+        let (file, (header, stamp)) = (&self.list.files[split], &self.headers[split]);
+        let positioned = PositionedFile::open_again(&file.path, stamp)?;
+        let mut records = Records::open(file, positioned, self.csv, self.options.max_columns)?;
+        records.next_record()?;
+        Ok(FileParser {
+            file,
+            records,
+            width: header.len(),
+            wanted: columns
+                .iter()
+                .map(|name| (name.as_str(), header.iter().position(|column| column == name)))
+                .collect(),
+            lines: Vec::new(),
+        })
     }
 }
 
@@ -181,23 +220,7 @@ struct FileParser<'a> {
     lines: Vec<u64>,
 }
 
-impl<'a> FileParser<'a> {
-    fn new(file: &'a DataFile, header: &[String], columns: &'a [String], options: CsvOptions) -> Result<Self, SourceError> {
-        let mut records = Records::open(file, options)?;
-        records.next_record()?;
-        let wanted = columns
-            .iter()
-            .map(|name| (name.as_str(), header.iter().position(|column| column == name)))
-            .collect();
-        Ok(FileParser {
-            file,
-            records,
-            width: header.len(),
-            wanted,
-            lines: Vec::new(),
-        })
-    }
-
+impl FileParser<'_> {
     fn next_piece(&mut self, tally: &mut Tally) -> Result<Option<Piece>, SourceError> {
         let mut builders: Vec<StringBuilder> = self.wanted.iter().map(|_| StringBuilder::new()).collect();
         self.lines.clear();
@@ -208,6 +231,7 @@ impl<'a> FileParser<'a> {
                 Outcome::End => break,
                 Outcome::Record => self.take_record(&mut builders, tally),
                 Outcome::TooLong => self.reject(tally, "the record is over 1 MiB; is a quote left open?"),
+                Outcome::TooWide => self.reject(tally, "the record has more fields than a file may have columns"),
             }
         }
         if self.lines.is_empty() {
@@ -252,14 +276,18 @@ impl<'a> FileParser<'a> {
 
 enum Outcome {
     Record,
+    /// Over [`MAX_RECORD_BYTES`].
     TooLong,
+    /// More fields than a file may have columns.
+    TooWide,
     End,
 }
 
 /// Records of a file, each with the line it begins on.
 struct Records<'a> {
     file: &'a DataFile,
-    handle: File,
+    positioned: PositionedFile,
+    handle: PositionedReader,
     reader: Reader,
     input: Vec<u8>,
     filled: usize,
@@ -270,15 +298,16 @@ struct Records<'a> {
     line: u64,
     bytes: u64,
     at_end: bool,
+    max_columns: usize,
 }
 
 impl<'a> Records<'a> {
-    fn open(file: &'a DataFile, options: CsvOptions) -> Result<Self, SourceError> {
-        let handle = File::open(&file.path).map_err(|error| SourceError::io(&file.path, &error))?;
-        let reader = ReaderBuilder::new().delimiter(options.delimiter).quote(options.quote).build();
+    fn open(file: &'a DataFile, positioned: PositionedFile, csv: CsvOptions, max_columns: usize) -> Result<Self, SourceError> {
+        let reader = ReaderBuilder::new().delimiter(csv.delimiter).quote(csv.quote).build();
         let mut records = Records {
             file,
-            handle,
+            handle: positioned.reader(0),
+            positioned,
             reader,
             input: vec![0; READ_BYTES],
             filled: 0,
@@ -289,6 +318,7 @@ impl<'a> Records<'a> {
             line: 1,
             bytes: 0,
             at_end: false,
+            max_columns,
         };
         records.fill()?;
         let start = &records.input[..records.filled];
@@ -335,7 +365,7 @@ impl<'a> Records<'a> {
         self.skip_line_ends()?;
         self.line = self.reader.line();
         let (mut written, mut ended) = (0, 0);
-        let mut too_long = false;
+        let mut too_much = None;
         loop {
             if self.at == self.filled && !self.at_end {
                 self.fill()?;
@@ -351,16 +381,16 @@ impl<'a> Records<'a> {
             match result {
                 ReadRecordResult::InputEmpty => {}
                 ReadRecordResult::OutputFull if self.output.len() < MAX_RECORD_BYTES => self.output.resize(self.output.len() * 2, 0),
-                ReadRecordResult::OutputEndsFull if self.ends.len() < MAX_COLUMNS => self.ends.resize(self.ends.len() * 2, 0),
+                ReadRecordResult::OutputEndsFull if self.ends.len() <= self.max_columns => self.ends.resize(self.ends.len() * 2, 0),
                 // Too much to keep: go on to the record's end over what was kept.
-                ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => (too_long, written, ended) = (true, 0, 0),
+                ReadRecordResult::OutputFull => (too_much, written, ended) = (Some(Outcome::TooLong), 0, 0),
+                ReadRecordResult::OutputEndsFull => (too_much, written, ended) = (Some(Outcome::TooWide), 0, 0),
+                ReadRecordResult::Record if too_much.is_none() && ended > self.max_columns => return Ok(Outcome::TooWide),
                 ReadRecordResult::Record => {
                     self.field_count = ended;
-                    return Ok(if too_long { Outcome::TooLong } else { Outcome::Record });
+                    return Ok(too_much.unwrap_or(Outcome::Record));
                 }
-                ReadRecordResult::End => {
-                    return Ok(if too_long { Outcome::TooLong } else { Outcome::End });
-                }
+                ReadRecordResult::End => return Ok(too_much.unwrap_or(Outcome::End)),
             }
         }
     }

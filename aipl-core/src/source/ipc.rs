@@ -1,27 +1,33 @@
 //! Arrow IPC files (Feather V2) and streams.
 
-use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::BufReader;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::{FileReader, StreamReader};
-use arrow::record_batch::RecordBatch;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
+use crate::base::stop;
 use crate::source::error::guard;
 use crate::source::expected::Expected;
 use crate::source::files::{DataFile, FileList, join_schemas};
-use crate::source::ipc_sizes::oversized;
+use crate::source::ipc_sizes::Sizes;
+use crate::source::limits::ReadOptions;
+use crate::source::positioned::{PositionedFile, Stamp};
 use crate::source::{Piece, Plan, Source, SourceError};
 
-const FORMAT: &str = "Arrow IPC";
+pub(super) const FORMAT: &str = "Arrow IPC";
 const PIECE_ROWS: usize = 1 << 16;
 
 /// Arrow IPC files as a source, read one after the other and decoded by the calling thread (decoding is little more than reading).
 #[derive(Debug)]
 pub struct IpcSource {
     list: FileList,
+    /// What each file was when its schema was read.
+    stamps: Vec<Stamp>,
     columns: SchemaRef,
+    options: ReadOptions,
 }
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, arrow::error::ArrowError>>>;
@@ -30,17 +36,21 @@ impl IpcSource {
     /// Opens every file's schema.
     ///
     /// # Errors
-    /// No file, a file that is no Arrow IPC, or files whose identifier columns disagree.
-    pub fn open<'a>(paths: &[String], expected: impl Into<Expected<'a>>) -> Result<Self, SourceError> {
+    /// No file, a file that is no Arrow IPC or asks for more than the options allow, or files whose identifier columns disagree.
+    pub fn open<'a>(paths: &[String], expected: impl Into<Expected<'a>>, options: ReadOptions) -> Result<Self, SourceError> {
         let list = FileList::expand(paths, FORMAT, &[".arrow", ".ipc", ".feather", ".arrows"])?;
-        let schemas = list
-            .files
-            .iter()
-            .map(|file| open_file(file, None).map(|(schema, _)| schema))
-            .collect::<Result<Vec<_>, _>>()?;
+        let (mut schemas, mut stamps) = (Vec::new(), Vec::new());
+        for file in &list.files {
+            stop::checkpoint()?;
+            let open = OpenFile::open(file, PositionedFile::open(&file.path)?, &options)?;
+            schemas.push(open.schema.clone());
+            stamps.push(open.file.stamp());
+        }
         Ok(IpcSource {
             columns: join_schemas(&list, &schemas, expected.into())?,
             list,
+            stamps,
+            options,
         })
     }
 }
@@ -53,35 +63,57 @@ fn malformed(file: &DataFile, error: &impl std::fmt::Display) -> SourceError {
     }
 }
 
-/// Opens a file in whichever of the two IPC forms it has.
-fn open_file(file: &DataFile, wanted: Option<&[String]>) -> Result<(SchemaRef, Batches), SourceError> {
-    guard(&file.name, FORMAT, || {
-        let io = |error: std::io::Error| SourceError::io(&file.path, &error);
-        let mut handle = File::open(&file.path).map_err(io)?;
-        let mut magic = [0; 6];
-        let is_file = handle.read_exact(&mut magic).is_ok() && &magic == b"ARROW1";
-        handle.seek(SeekFrom::Start(0)).map_err(io)?;
-        let length = handle.metadata().map_err(io)?.len();
-        if let Some(problem) = oversized(&handle, length, is_file) {
-            return Err(malformed(file, &problem));
-        }
-        let again = || File::open(&file.path).map(BufReader::new).map_err(io);
-        let indices =
-            |schema: &SchemaRef| wanted.map(|names| names.iter().filter_map(|name| schema.index_of(name).ok()).collect::<Vec<_>>());
-        if is_file {
-            let schema = FileReader::try_new(BufReader::new(handle), None)
-                .map_err(|error| malformed(file, &error))?
-                .schema();
-            let reader = FileReader::try_new(again()?, indices(&schema)).map_err(|error| malformed(file, &error))?;
-            Ok((schema, Box::new(reader) as Batches))
-        } else {
-            let schema = StreamReader::try_new(BufReader::new(handle), None)
-                .map_err(|error| malformed(file, &error))?
-                .schema();
-            let reader = StreamReader::try_new(again()?, indices(&schema)).map_err(|error| malformed(file, &error))?;
-            Ok((schema, Box::new(reader) as Batches))
-        }
-    })
+/// A file in whichever of the two IPC forms it has.
+struct OpenFile {
+    file: PositionedFile,
+    is_file: bool,
+    schema: SchemaRef,
+}
+
+impl OpenFile {
+    fn open(data: &DataFile, file: PositionedFile, options: &ReadOptions) -> Result<Self, SourceError> {
+        guard(&data.name, FORMAT, || {
+            let mut magic = [0; 6];
+            let is_file = file.handle().read_exact_at(&mut magic, 0).is_ok() && &magic == b"ARROW1";
+            let sizes = Sizes {
+                file: &file,
+                name: &data.name,
+                is_file,
+                options,
+            };
+            sizes.check_outline()?;
+            let reader = BufReader::new(file.reader(0));
+            let schema = if is_file {
+                FileReader::try_new(reader, None).map(|reader| reader.schema())
+            } else {
+                StreamReader::try_new(reader, None).map(|reader| reader.schema())
+            };
+            let schema = schema.map_err(|error| malformed(data, &error))?;
+            sizes.check_schema(&schema)?;
+            Ok(OpenFile { file, is_file, schema })
+        })
+    }
+
+    /// Its batches, with the wanted columns alone.
+    fn batches(&self, data: &DataFile, wanted: &[String], options: &ReadOptions) -> Result<Batches, SourceError> {
+        guard(&data.name, FORMAT, || {
+            let indices: Vec<usize> = wanted.iter().filter_map(|name| self.schema.index_of(name).ok()).collect();
+            let sizes = Sizes {
+                file: &self.file,
+                name: &data.name,
+                is_file: self.is_file,
+                options,
+            };
+            sizes.check_batches(&self.schema, Some(&indices))?;
+            let reader = BufReader::new(self.file.reader(0));
+            let failed = |error: arrow::error::ArrowError| malformed(data, &error);
+            Ok(if self.is_file {
+                Box::new(FileReader::try_new(reader, Some(indices)).map_err(failed)?) as Batches
+            } else {
+                Box::new(StreamReader::try_new(reader, Some(indices)).map_err(failed)?)
+            })
+        })
+    }
 }
 
 impl Source for IpcSource {
@@ -102,7 +134,8 @@ impl Source for IpcSource {
     }
 
     fn plan<'a>(&'a self, columns: &'a [String]) -> Result<Plan<'a>, SourceError> {
-        let pieces = self.list.files.iter().flat_map(move |file| FilePieces::new(file, columns));
+        let files = self.list.files.iter().zip(&self.stamps);
+        let pieces = files.flat_map(move |(file, stamp)| FilePieces::new(file, stamp, columns, &self.options));
         Ok(Plan::Sequence(Box::new(pieces)))
     }
 }
@@ -111,39 +144,53 @@ impl Source for IpcSource {
 struct FilePieces<'a> {
     file: &'a DataFile,
     columns: &'a [String],
-    batches: Option<Result<Batches, SourceError>>,
+    rest: Rest,
     pending: Option<RecordBatch>,
     next_row: u64,
 }
 
+/// What is left of a file.
+enum Rest {
+    Batches(PositionedFile, Batches),
+    Refused(SourceError),
+    Nothing,
+}
+
 impl<'a> FilePieces<'a> {
-    fn new(file: &'a DataFile, columns: &'a [String]) -> Self {
-        let batches = open_file(file, Some(columns)).map(|(_, batches)| batches);
+    fn new(file: &'a DataFile, stamp: &Stamp, columns: &'a [String], options: &ReadOptions) -> Self {
+        let opened = PositionedFile::open_again(&file.path, stamp)
+            .and_then(|positioned| OpenFile::open(file, positioned, options))
+            .and_then(|open| Ok((open.batches(file, columns, options)?, open.file)));
         FilePieces {
             file,
             columns,
-            batches: Some(batches),
+            rest: match opened {
+                Ok((batches, open)) => Rest::Batches(open, batches),
+                Err(error) => Rest::Refused(error),
+            },
             pending: None,
             next_row: 0,
         }
     }
 
     fn next_batch(&mut self) -> Option<Result<RecordBatch, SourceError>> {
-        match self.batches.as_mut()? {
-            Ok(batches) => {
+        match std::mem::replace(&mut self.rest, Rest::Nothing) {
+            Rest::Nothing => None,
+            Rest::Refused(error) => Some(Err(error)),
+            Rest::Batches(open, mut batches) => {
                 let decoded = guard(&self.file.name, FORMAT, || {
                     batches.next().transpose().map_err(|error| malformed(self.file, &error))
                 });
-                let completed = decoded.and_then(|batch| batch.map(|batch| complete(self.file, self.columns, &batch)).transpose());
-                if completed.is_err() {
-                    self.batches = None;
+                match decoded {
+                    Ok(Some(batch)) => {
+                        self.rest = Rest::Batches(open, batches);
+                        Some(Ok(batch))
+                    }
+                    Ok(None) => open.check_unchanged().err().map(Err),
+                    // Damage that comes from a change is told as that.
+                    Err(error) => Some(Err(open.check_unchanged().err().unwrap_or(error))),
                 }
-                completed.transpose()
             }
-            Err(_) => match self.batches.take() {
-                Some(Err(error)) => Some(Err(error)),
-                _ => None,
-            },
         }
     }
 }
@@ -163,13 +210,15 @@ impl Iterator for FilePieces<'_> {
         if rows < batch.num_rows() {
             self.pending = Some(batch.slice(rows, batch.num_rows() - rows));
         }
-        let piece = Piece {
-            place: self.file.name.clone(),
-            first_row: self.next_row,
-            batch: batch.slice(0, rows),
-        };
+        // What the path gives is made for the piece, not for a batch of any size.
+        let completed = complete(self.file, self.columns, &batch.slice(0, rows));
+        let first_row = self.next_row;
         self.next_row += rows as u64;
-        Some(Ok(piece))
+        Some(completed.map(|batch| Piece {
+            place: self.file.name.clone(),
+            first_row,
+            batch,
+        }))
     }
 }
 
@@ -185,5 +234,6 @@ fn complete(file: &DataFile, columns: &[String], batch: &RecordBatch) -> Result<
         (Field::new(name, array.data_type().clone(), true), array)
     };
     let (fields, arrays): (Vec<Field>, Vec<_>) = columns.iter().map(column).unzip();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays).map_err(|error| malformed(file, &error))
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &rows).map_err(|error| malformed(file, &error))
 }
