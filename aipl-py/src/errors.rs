@@ -58,6 +58,7 @@ pub fn refusal(py: Python<'_>, error: &Error) -> PyErr {
         Error::Identity(IdentityError::ColumnType { .. }) => ("SchemaError", error.to_string()),
         Error::Identity(IdentityError::File { .. } | IdentityError::Malformed { .. }) => ("SourceError", error.to_string()),
         Error::Identity(_) => ("IdentityError", error.to_string()),
+        Error::Source(SourceError::Limit { .. }) => ("LimitError", error.to_string()),
         Error::Source(_) => ("SourceError", error.to_string()),
         Error::Rejected(_) => ("RejectedRowsError", error.to_string()),
         Error::Audience(AudienceError::UniverseMismatch { .. }) => ("UniverseMismatchError", error.to_string()),

@@ -10,6 +10,7 @@ use aipl_core::source::{Events, OnError, SourceError, StateColumns, StateTable};
 use pyo3::prelude::*;
 
 use crate::identity::{PyIdentityMap, with_identity};
+use crate::options::PyReadOptions;
 use crate::runtime::{detached, guarded};
 use crate::schema::PySchema;
 use crate::stream;
@@ -34,16 +35,35 @@ fn scan(py: Python<'_>, raise_rejected: bool, open: impl FnOnce() -> Result<Even
 #[pymethods]
 impl PyEvents {
     #[staticmethod]
-    fn scan_parquet(py: Python<'_>, paths: Vec<String>, schema: &PySchema, tz: &str, raise_rejected: bool) -> PyResult<Self> {
-        scan(py, raise_rejected, || Events::scan_parquet(&paths, schema.inner.clone(), tz))
+    fn scan_parquet(
+        py: Python<'_>,
+        paths: Vec<String>,
+        schema: &PySchema,
+        tz: &str,
+        raise_rejected: bool,
+        options: &PyReadOptions,
+    ) -> PyResult<Self> {
+        scan(py, raise_rejected, || {
+            Events::scan_parquet_with(&paths, schema.inner.clone(), tz, options.inner)
+        })
     }
 
     #[staticmethod]
-    fn scan_ipc(py: Python<'_>, paths: Vec<String>, schema: &PySchema, tz: &str, raise_rejected: bool) -> PyResult<Self> {
-        scan(py, raise_rejected, || Events::scan_ipc(&paths, schema.inner.clone(), tz))
+    fn scan_ipc(
+        py: Python<'_>,
+        paths: Vec<String>,
+        schema: &PySchema,
+        tz: &str,
+        raise_rejected: bool,
+        options: &PyReadOptions,
+    ) -> PyResult<Self> {
+        scan(py, raise_rejected, || {
+            Events::scan_ipc_with(&paths, schema.inner.clone(), tz, options.inner)
+        })
     }
 
     #[staticmethod]
+    #[allow(clippy::too_many_arguments, reason = "one argument an option; the Python function has their names")]
     fn scan_csv(
         py: Python<'_>,
         paths: Vec<String>,
@@ -52,9 +72,12 @@ impl PyEvents {
         raise_rejected: bool,
         delimiter: u8,
         quote: u8,
+        options: &PyReadOptions,
     ) -> PyResult<Self> {
-        let options = CsvOptions { delimiter, quote };
-        scan(py, raise_rejected, || Events::scan_csv(&paths, schema.inner.clone(), tz, options))
+        let csv = CsvOptions { delimiter, quote };
+        scan(py, raise_rejected, || {
+            Events::scan_csv_with(&paths, schema.inner.clone(), tz, csv, options.inner)
+        })
     }
 
     #[staticmethod]

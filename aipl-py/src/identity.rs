@@ -21,6 +21,7 @@ use arrow::error::ArrowError;
 use pyo3::prelude::*;
 
 use crate::events::PyEvents;
+use crate::options::PyReadOptions;
 use crate::runtime::{detached, guarded};
 use crate::stream;
 use crate::table::PyTable;
@@ -40,8 +41,8 @@ pub struct PyRows {
 #[pymethods]
 impl PyRows {
     #[staticmethod]
-    fn of_files(py: Python<'_>, paths: Vec<String>, columns: Vec<String>) -> PyResult<Self> {
-        guarded(py, || open_table(&paths, &columns)).map(|source| PyRows { source })
+    fn of_files(py: Python<'_>, paths: Vec<String>, columns: Vec<String>, options: &PyReadOptions) -> PyResult<Self> {
+        guarded(py, || open_table(&paths, &columns, options.inner)).map(|source| PyRows { source })
     }
 
     #[staticmethod]

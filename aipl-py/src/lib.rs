@@ -14,6 +14,7 @@ mod ids;
 mod log;
 mod measured;
 mod model;
+mod options;
 mod over_time;
 mod rfm;
 mod runtime;
@@ -31,6 +32,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     errors::record_panics();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<schema::PySchema>()?;
+    module.add_class::<options::PyReadOptions>()?;
     module.add_class::<events::PyEvents>()?;
     module.add_class::<bank::PyDataBank>()?;
     module.add_class::<log::PyEventLog>()?;
@@ -79,6 +81,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "Flow",
         "IdentityMap",
         "Measured",
+        "ReadOptions",
         "Rfm",
         "Rows",
         "Schema",

@@ -66,6 +66,7 @@ from aipl._members import (
     membership,
 )
 from aipl._model import StageModel
+from aipl._options import ReadOptions
 from aipl._over_time import Timeline, history, timeline, transition_drivers, trend
 from aipl._report import Report
 from aipl._sales import AacBridge, GmvAac, NewVsExisting, aac_bridge, gmv_aac, new_vs_existing
@@ -118,6 +119,7 @@ __all__ = [
     "ParameterError",
     "Penetration",
     "Profile",
+    "ReadOptions",
     "RejectedRowsError",
     "RejectedRowsWarning",
     "Report",

@@ -65,12 +65,20 @@ class Schema:
 @final
 class Events:
     @staticmethod
-    def scan_parquet(paths: list[str], schema: Schema, tz: str, raise_rejected: bool) -> Events: ...
+    def scan_parquet(
+        paths: list[str], schema: Schema, tz: str, raise_rejected: bool, options: ReadOptions
+    ) -> Events: ...
     @staticmethod
-    def scan_ipc(paths: list[str], schema: Schema, tz: str, raise_rejected: bool) -> Events: ...
+    def scan_ipc(paths: list[str], schema: Schema, tz: str, raise_rejected: bool, options: ReadOptions) -> Events: ...
     @staticmethod
     def scan_csv(
-        paths: list[str], schema: Schema, tz: str, raise_rejected: bool, delimiter: int, quote: int
+        paths: list[str],
+        schema: Schema,
+        tz: str,
+        raise_rejected: bool,
+        delimiter: int,
+        quote: int,
+        options: ReadOptions,
     ) -> Events: ...
     @staticmethod
     def from_arrow(
@@ -91,6 +99,18 @@ class Events:
     def tz(self) -> str: ...
     @property
     def state_periods(self) -> int: ...
+
+@final
+class ReadOptions:
+    def __new__(
+        cls,
+        max_columns: int,
+        max_depth: int,
+        max_metadata_bytes: int,
+        max_rows: int,
+        max_decoded_bytes: int,
+        verify_checksums: bool,
+    ) -> ReadOptions: ...
 
 @final
 class DataBank:
@@ -157,7 +177,7 @@ _Source = Events | EventLog | DataBank
 @final
 class Rows:
     @staticmethod
-    def of_files(paths: list[str], columns: list[str]) -> Rows: ...
+    def of_files(paths: list[str], columns: list[str], options: ReadOptions) -> Rows: ...
     @staticmethod
     def of_events(events: Events) -> Rows: ...
     @staticmethod

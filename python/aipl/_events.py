@@ -10,6 +10,7 @@ from aipl import _core
 from aipl._arguments import choice, one_byte, paths, text, type_error
 from aipl._errors import ParameterError
 from aipl._log import EventLog
+from aipl._options import ReadOptions, read_options_of
 from aipl._report import Report, account
 from aipl._schema import EventSchema
 
@@ -311,7 +312,14 @@ def arrow_place(name: str, data: object) -> tuple[str, int | None, bool]:
     return f"{kind.__module__.partition('.')[0].lstrip('_')}.{kind.__name__}", rows, bool(kinds & _AGAIN)
 
 
-def scan_parquet(path: Paths, schema: EventSchema, *, tz: str, on_error: str = "reject") -> Events:
+def scan_parquet(
+    path: Paths,
+    schema: EventSchema,
+    *,
+    tz: str,
+    on_error: str = "reject",
+    read_options: ReadOptions | None = None,
+) -> Events:
     """Events in Parquet files, lazily.
 
     Only needed columns are decoded; row groups and pages whose time statistics lie outside everything a question can see are not
@@ -328,6 +336,8 @@ def scan_parquet(path: Paths, schema: EventSchema, *, tz: str, on_error: str = "
         IANA time zone whose calendar days count, and in which a time without a zone is wall-clock time.
     on_error : {"reject", "raise"}
         Whether rows that cannot be events are left out and counted, or end the question.
+    read_options : ReadOptions, optional
+        How much a file may ask for, and whether checksums of pages are compared.
 
     Returns
     -------
@@ -336,7 +346,10 @@ def scan_parquet(path: Paths, schema: EventSchema, *, tz: str, on_error: str = "
     Raises
     ------
     SourceError
-        If there is no such file, or it is not readable Parquet.
+        If there is no such file, or it is not readable Parquet. A question raises it for a file that is damaged, or that changed
+        since it was scanned.
+    LimitError
+        If a file asks for more than `read_options` allow; a question raises it for pages.
     ColumnNotFoundError, SchemaError
         If a mapped column is not there, of a type that its field does not take, or of types in two files that no widening joins.
     ParameterError
@@ -353,12 +366,19 @@ def scan_parquet(path: Paths, schema: EventSchema, *, tz: str, on_error: str = "
     >>> aipl.scan_parquet(folder / "*.parquet", schema, tz="Asia/Shanghai").columns
     ['user', 'brand', 'action', 'day']
     """
-    checked = _schema(schema)
-    inner = _core.Events.scan_parquet(paths("path", path), checked._inner, text("tz", tz), _raises(on_error))
+    checked, options = _schema(schema), read_options_of(read_options)
+    inner = _core.Events.scan_parquet(paths("path", path), checked._inner, text("tz", tz), _raises(on_error), options)
     return Events(inner, checked, on_error)
 
 
-def scan_ipc(path: Paths, schema: EventSchema, *, tz: str, on_error: str = "reject") -> Events:
+def scan_ipc(
+    path: Paths,
+    schema: EventSchema,
+    *,
+    tz: str,
+    on_error: str = "reject",
+    read_options: ReadOptions | None = None,
+) -> Events:
     """Events in Arrow IPC files (Feather version 2) or IPC streams on disk, lazily.
 
     Parameters, result and errors are those of `scan_parquet`.
@@ -370,8 +390,8 @@ def scan_ipc(path: Paths, schema: EventSchema, *, tz: str, on_error: str = "reje
     >>> aipl.scan_ipc(folder / "june.arrow", schema, tz="Asia/Shanghai").columns
     ['user', 'brand', 'action', 'day']
     """
-    checked = _schema(schema)
-    inner = _core.Events.scan_ipc(paths("path", path), checked._inner, text("tz", tz), _raises(on_error))
+    checked, options = _schema(schema), read_options_of(read_options)
+    inner = _core.Events.scan_ipc(paths("path", path), checked._inner, text("tz", tz), _raises(on_error), options)
     return Events(inner, checked, on_error)
 
 
@@ -383,6 +403,7 @@ def scan_csv(
     on_error: str = "reject",
     delimiter: str = ",",
     quote: str = '"',
+    read_options: ReadOptions | None = None,
 ) -> Events:
     """Events in CSV files with a header line, in UTF-8, lazily.
 
@@ -391,7 +412,7 @@ def scan_csv(
 
     Parameters
     ----------
-    path, schema, tz, on_error
+    path, schema, tz, on_error, read_options
         As in `scan_parquet`.
     delimiter, quote : str
         One ASCII character each.
@@ -411,11 +432,11 @@ def scan_csv(
     >>> aipl.snapshot(june, model, as_of="2024-06-30").audience("acme", "P").ids()
     ['007']
     """
-    checked = _schema(schema)
+    checked, options = _schema(schema), read_options_of(read_options)
     bytes_ = one_byte("delimiter", delimiter), one_byte("quote", quote)
     if bytes_[0] == bytes_[1]:
         raise ParameterError("delimiter: it is the quote as well")
-    inner = _core.Events.scan_csv(paths("path", path), checked._inner, text("tz", tz), _raises(on_error), *bytes_)
+    inner = _core.Events.scan_csv(paths("path", path), checked._inner, text("tz", tz), _raises(on_error), *bytes_, options)
     return Events(inner, checked, on_error)
 
 

@@ -12,6 +12,7 @@ from aipl import _core
 from aipl._arguments import Id, choice, count, identifier, paths, text, type_error
 from aipl._errors import ParameterError, RejectedRowsWarning
 from aipl._events import Events, Progress, arrow_place, checked_progress
+from aipl._options import ReadOptions, read_options_of
 from aipl._report import Report
 from aipl._table import Table
 
@@ -166,12 +167,12 @@ def _id_types(given: object) -> list[IdType]:
     return types
 
 
-def _rows(rows: Rows, columns: Sequence[str]) -> _core.Rows:
+def _rows(rows: Rows, columns: Sequence[str], read_options: ReadOptions | None = None) -> _core.Rows:
     """Rows from events, files, or anything that exports an Arrow stream."""
     if isinstance(rows, Events):
         return _core.Rows.of_events(rows._inner)
     if isinstance(rows, str | os.PathLike) or (isinstance(rows, list | tuple) and rows and isinstance(rows[0], str | os.PathLike)):
-        return _core.Rows.of_files(paths("rows", rows), list(columns))
+        return _core.Rows.of_files(paths("rows", rows), list(columns), read_options_of(read_options))
     place, known, again = arrow_place("rows", rows)
     return _core.Rows.of_arrow(rows, place, known, again)
 
@@ -204,6 +205,7 @@ def resolve_identities(
     source: str | None = None,
     tz: str = "UTC",
     on_error: str = "reject",
+    read_options: ReadOptions | None = None,
     progress: Progress | None = None,
 ) -> IdentityMap:
     """Work out which accounts belong to one person: rows that share a value of a joining id type do.
@@ -231,6 +233,8 @@ def resolve_identities(
         The time zone of wall-clock times in `seen_at`.
     on_error : {"reject", "raise"}
         Whether values that are no identifiers of their type are left out and counted, or end the resolution.
+    read_options : ReadOptions, optional
+        How much a file of rows may ask for.
     progress : callable, optional
         Called about 20 times a second with the rows done and the rows in all (0 if that is not known).
 
@@ -270,7 +274,7 @@ def resolve_identities(
     """
     types = _id_types(id_types)
     inner = _core.IdentityMap.resolve(
-        _rows(rows, [id_type.name for id_type in types]),
+        _rows(rows, [id_type.name for id_type in types], read_options),
         json.dumps([id_type._data for id_type in types]),
         _limit("max_people_per_id", max_people_per_id),
         _limit("max_component", max_component),
@@ -350,6 +354,7 @@ class IdentityMap:
         source: str | None = None,
         tz: str = "UTC",
         on_error: str = "reject",
+        read_options: ReadOptions | None = None,
         progress: Progress | None = None,
     ) -> IdentityMap:
         """The map with more rows: persons are those of all rows together, as if they had been resolved at once.
@@ -368,7 +373,7 @@ class IdentityMap:
         1
         """
         names = [id_type.name for id_type in self.id_types]
-        inner = self._inner.add(_rows(rows, names), _how(seen_at, source, tz, on_error), checked_progress(progress))
+        inner = self._inner.add(_rows(rows, names, read_options), _how(seen_at, source, tz, on_error), checked_progress(progress))
         return IdentityMap(inner)._told(self._inner.rejected())
 
     def unlink(self, left: tuple[str, Id], right: tuple[str, Id]) -> IdentityMap:

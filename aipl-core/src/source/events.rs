@@ -14,7 +14,7 @@ use crate::source::ipc::IpcSource;
 use crate::source::memory::StreamSource;
 use crate::source::parquet::ParquetSource;
 use crate::source::states::StateTable;
-use crate::source::{Source, SourceError};
+use crate::source::{ReadOptions, Source, SourceError};
 
 /// What to do with rows that cannot be events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -80,8 +80,16 @@ impl Events {
     /// # Errors
     /// As [`Events::new`]; no such file; a file that is no Parquet; an unknown zone.
     pub fn scan_parquet(paths: &[String], schema: EventSchema, zone: &str) -> Result<Self, SourceError> {
+        Self::scan_parquet_with(paths, schema, zone, ReadOptions::default())
+    }
+
+    /// As [`Events::scan_parquet`], with limits of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Events::scan_parquet`]; a file that asks for more than the options allow.
+    pub fn scan_parquet_with(paths: &[String], schema: EventSchema, zone: &str, options: ReadOptions) -> Result<Self, SourceError> {
         let zone = read_zone(zone)?;
-        Self::new(Arc::new(ParquetSource::open(paths, &schema)?), schema, zone)
+        Self::new(Arc::new(ParquetSource::open(paths, &schema, options)?), schema, zone)
     }
 
     /// Events of Arrow IPC files or streams on disk.
@@ -89,17 +97,39 @@ impl Events {
     /// # Errors
     /// As [`Events::scan_parquet`].
     pub fn scan_ipc(paths: &[String], schema: EventSchema, zone: &str) -> Result<Self, SourceError> {
+        Self::scan_ipc_with(paths, schema, zone, ReadOptions::default())
+    }
+
+    /// As [`Events::scan_ipc`], with limits of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Events::scan_parquet_with`].
+    pub fn scan_ipc_with(paths: &[String], schema: EventSchema, zone: &str, options: ReadOptions) -> Result<Self, SourceError> {
         let zone = read_zone(zone)?;
-        Self::new(Arc::new(IpcSource::open(paths, &schema)?), schema, zone)
+        Self::new(Arc::new(IpcSource::open(paths, &schema, options)?), schema, zone)
     }
 
     /// Events of CSV files with a header line. Every column is text; identifiers from CSV are text too.
     ///
     /// # Errors
     /// As [`Events::scan_parquet`].
-    pub fn scan_csv(paths: &[String], schema: EventSchema, zone: &str, options: CsvOptions) -> Result<Self, SourceError> {
+    pub fn scan_csv(paths: &[String], schema: EventSchema, zone: &str, csv: CsvOptions) -> Result<Self, SourceError> {
+        Self::scan_csv_with(paths, schema, zone, csv, ReadOptions::default())
+    }
+
+    /// As [`Events::scan_csv`], with limits of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Events::scan_parquet_with`].
+    pub fn scan_csv_with(
+        paths: &[String],
+        schema: EventSchema,
+        zone: &str,
+        csv: CsvOptions,
+        options: ReadOptions,
+    ) -> Result<Self, SourceError> {
         let zone = read_zone(zone)?;
-        Self::new(Arc::new(CsvSource::open(paths, &schema, options)?), schema, zone)
+        Self::new(Arc::new(CsvSource::open(paths, &schema, csv, options)?), schema, zone)
     }
 
     /// Events of record batches in memory.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use aipl_core::base::Zone;
 use aipl_core::identity::{Guards, IdType, Reading};
-use aipl_core::source::{OnError, open_table};
+use aipl_core::source::{OnError, ReadOptions, open_table};
 use aipl_core::timeline::{Runtime, resolve_identities};
 
 #[allow(clippy::print_stdout, reason = "it is a program")]
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let runtime = Runtime::default();
     let started = Instant::now();
-    let source = open_table(&[files], &names)?;
+    let source = open_table(&[files], &names, ReadOptions::default())?;
     let people = resolve_identities(&*source, types, Guards::default(), &reading, OnError::Reject, &runtime)?;
     println!(
         "resolved {} rows to {} persons of {} ids in {:?}",

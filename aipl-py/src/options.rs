@@ -1,0 +1,34 @@
+//! How far files are trusted.
+
+use aipl_core::source::ReadOptions;
+use pyo3::prelude::*;
+
+/// Limits that files are read with.
+#[pyclass(frozen, module = "aipl._core", name = "ReadOptions")]
+pub struct PyReadOptions {
+    pub inner: ReadOptions,
+}
+
+#[pymethods]
+impl PyReadOptions {
+    #[new]
+    fn new(
+        max_columns: usize,
+        max_depth: usize,
+        max_metadata_bytes: u64,
+        max_rows: u64,
+        max_decoded_bytes: u64,
+        verify_checksums: bool,
+    ) -> Self {
+        PyReadOptions {
+            inner: ReadOptions {
+                max_columns,
+                max_depth,
+                max_metadata_bytes,
+                max_rows,
+                max_decoded_bytes,
+                verify_checksums,
+            },
+        }
+    }
+}
