@@ -29,6 +29,9 @@ fn runtime() -> Runtime<'static> {
     Runtime::with_threads(2).expect("threads")
 }
 
+/// Makes a column of values.
+type Form<'a> = &'a dyn Fn(&[&[u8]]) -> ArrayRef;
+
 /// A good row, and one for each column in which just that column is no text, in each form of bytes.
 fn sources() -> Vec<Events> {
     let mut columns: Vec<Vec<&[u8]>> = GOOD.iter().map(|good| vec![good.as_bytes(); COLUMNS.len() + 1]).collect();
@@ -38,13 +41,13 @@ fn sources() -> Vec<Events> {
         let keys = Int32Array::from_iter_values(0..values.len() as i32);
         Arc::new(DictionaryArray::<Int32Type>::try_new(keys, distinct).expect("keys")) as ArrayRef
     };
-    let forms: [&dyn Fn(&[&[u8]]) -> ArrayRef; 4] = [
+    let forms: [Form<'_>; 4] = [
         &|values| Arc::new(BinaryArray::from_vec(values.to_vec())),
         &|values| Arc::new(LargeBinaryArray::from_vec(values.to_vec())),
         &|values| Arc::new(BinaryViewArray::from_iter_values(values.iter())),
         &dictionary,
     ];
-    let events = |form: &dyn Fn(&[&[u8]]) -> ArrayRef| {
+    let events = |form: Form<'_>| {
         let arrays = COLUMNS.iter().zip(&columns).map(|(name, values)| (*name, form(values)));
         let batch = RecordBatch::try_from_iter(arrays).expect("columns");
         Events::from_batches(batch.schema(), vec![batch], schema(), "UTC").expect("events")

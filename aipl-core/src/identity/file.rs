@@ -109,14 +109,13 @@ impl IdentityMap {
     fn checksum(&self, rules: &str) -> String {
         let (inner, mut sum) = (&self.inner, Sum::new(rules));
         for (batch, stored) in (0..).zip(&inner.batches) {
-            let mut number = 0;
-            for row in stored.parts.iter().flat_map(|part| part.rows(stored.width)) {
+            let rows = stored.parts.iter().flat_map(|part| part.rows(stored.width));
+            for (number, row) in (0..).zip(rows) {
                 for &id in row.ids.iter().filter(|id| **id != NONE) {
                     let (kind, text) = self.described(id);
                     let source = inner.sources.get(row.source as usize).map(String::as_str);
                     sum.add((batch, number), &inner.types[usize::from(kind)].name, text, row.seen_at, source);
                 }
-                number += 1;
             }
         }
         sum.digits()
