@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aipl_core::Error;
 use aipl_core::audience::{Audience, AudienceError};
-use aipl_core::base::IdValue;
+use aipl_core::base::{IdKind, IdValue};
 use aipl_core::timeline::Universe;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use pyo3::prelude::*;
