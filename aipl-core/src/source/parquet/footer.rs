@@ -7,6 +7,7 @@ use crate::source::positioned::PositionedFile;
 
 use super::FORMAT;
 use super::thrift::{Cursor, ThriftError, kind};
+use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::ChunkReader;
 
 /// Length of the footer (4 bytes) and the mark that ends a file.
@@ -36,6 +37,42 @@ pub(super) fn check(file: &PositionedFile, name: &str, options: &ReadOptions) ->
             problem: other.to_string(),
         },
     })
+}
+
+/// Refuses a page index that declares more than it holds.
+pub(super) fn check_indexes(file: &PositionedFile, name: &str, metadata: &ParquetMetaData) -> Result<(), SourceError> {
+    let malformed = |problem: String| SourceError::Malformed {
+        path: name.to_owned(),
+        format: FORMAT,
+        problem: format!("its page index: {problem}"),
+    };
+    let place = |at: Option<i64>, length: Option<i32>| Some((u64::try_from(at?).ok()?, u64::try_from(length?).ok()?));
+    let chunks = metadata.row_groups().iter().flat_map(|group| group.columns());
+    let places: Vec<(u64, u64)> = chunks
+        .flat_map(|chunk| {
+            [
+                place(chunk.offset_index_offset(), chunk.offset_index_length()),
+                place(chunk.column_index_offset(), chunk.column_index_length()),
+            ]
+        })
+        .flatten()
+        .collect();
+    let total: u64 = places.iter().fold(0, |sum, place| sum.saturating_add(place.1));
+    let start = places.iter().map(|place| place.0).min().unwrap_or(0);
+    let end = places.iter().map(|place| place.0.saturating_add(place.1)).max().unwrap_or(0);
+    // Writers put all of it in one place, where one read gets it.
+    let together = (end - start <= 2 * total && end <= file.length()).then(|| file.get_bytes(start, (end - start) as usize));
+    let together = together.transpose().map_err(|error| malformed(error.to_string()))?;
+    for (at, length) in places {
+        let bytes = match &together {
+            Some(bytes) => bytes.slice((at - start) as usize..(at - start + length) as usize),
+            None => file.get_bytes(at, length as usize).map_err(|error| malformed(error.to_string()))?,
+        };
+        Cursor::new(&bytes)
+            .skip(kind::STRUCT)
+            .map_err(|error| malformed(error.to_string()))?;
+    }
+    Ok(())
 }
 
 fn read(file: &PositionedFile, options: &ReadOptions) -> Result<bytes::Bytes, FooterError> {
@@ -73,7 +110,7 @@ fn look_at(footer: &[u8], length: u64, options: &ReadOptions) -> Result<(), Foot
     }
     let rows = u64::try_from(rows).map_err(|_| FooterError::Broken("its row count is negative"))?;
     within("rows", rows, options.rows_of(length), "max_rows")?;
-    if groups.saturating_mul(leaves).saturating_mul(LEAST_CHUNK_BYTES) > footer.len() as u64 {
+    if groups.saturating_mul(leaves.max(1)).saturating_mul(LEAST_CHUNK_BYTES) > footer.len() as u64 {
         return Err(FooterError::Broken("its footer declares more column chunks than it describes"));
     }
     Ok(())

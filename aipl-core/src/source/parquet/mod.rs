@@ -16,7 +16,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader, RowGroupMetaData};
 
 use crate::base::stop;
 use crate::event::Tally;
@@ -95,13 +95,13 @@ fn open_file(file: &DataFile, expected: Expected<'_>, options: &ReadOptions) -> 
             format: FORMAT,
             problem: error.to_string(),
         };
-        let reading = || ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Optional);
-        let loaded = ArrowReaderMetadata::load(&positioned, reading()).map_err(malformed)?;
-        let footer = unmark::unmark(loaded.metadata().clone()).map_err(malformed)?;
-        let noted = ArrowReaderMetadata::try_new(footer.clone(), reading()).map_err(malformed)?;
-        let own = ArrowReaderMetadata::try_new(footer.clone(), reading().with_skip_arrow_metadata(true)).map_err(malformed)?;
-        let hinted = hinted_schema(noted.schema(), own.schema(), expected);
-        let metadata = ArrowReaderMetadata::try_new(footer, reading().with_schema(hinted)).map_err(malformed)?;
+        let bare = ParquetMetaDataReader::new().parse_and_finish(&positioned).map_err(malformed)?;
+        footer::check_indexes(&positioned, &file.name, &bare)?;
+        let footer = Arc::new(with_indexes(bare, &positioned).and_then(unmark::unmark).map_err(malformed)?);
+        let seen = |options| ArrowReaderMetadata::try_new(footer.clone(), options).map_err(malformed);
+        let noted = seen(ArrowReaderOptions::new())?;
+        let own = seen(ArrowReaderOptions::new().with_skip_arrow_metadata(true))?;
+        let metadata = seen(ArrowReaderOptions::new().with_schema(hinted_schema(noted.schema(), own.schema(), expected)))?;
         let mut next = 0u64;
         let mut first_rows = Vec::with_capacity(metadata.metadata().num_row_groups());
         for group in metadata.metadata().row_groups() {
@@ -120,6 +120,12 @@ fn open_file(file: &DataFile, expected: Expected<'_>, options: &ReadOptions) -> 
             metadata,
         })
     })
+}
+
+fn with_indexes(footer: ParquetMetaData, file: &PositionedFile) -> parquet::errors::Result<ParquetMetaData> {
+    let mut reader = ParquetMetaDataReader::new_with_metadata(footer).with_page_index_policy(PageIndexPolicy::Optional);
+    reader.read_page_indexes(file)?;
+    reader.finish()
 }
 
 /// The rows of a group, if its flat columns have as many values: buffers are sized by this number.

@@ -9,7 +9,7 @@ use parquet::file::metadata::{FileMetaData, ParquetMetaData};
 use parquet::schema::types::{SchemaDescriptor, Type};
 
 /// The metadata with every flat column of bytes that is not marked as UTF-8 without a mark.
-pub(super) fn unmark(metadata: Arc<ParquetMetaData>) -> Result<Arc<ParquetMetaData>> {
+pub(super) fn unmark(metadata: ParquetMetaData) -> Result<ParquetMetaData> {
     let file = metadata.file_metadata();
     let root = file.schema();
     if !root.get_fields().iter().any(|column| is_misleading(column)) {
@@ -27,7 +27,7 @@ pub(super) fn unmark(metadata: Arc<ParquetMetaData>) -> Result<Arc<ParquetMetaDa
     );
     let rebuilt = ParquetMetaData::new(unmarked, metadata.row_groups().to_vec()).into_builder();
     let rebuilt = rebuilt.set_column_index(metadata.column_index().cloned());
-    Ok(Arc::new(rebuilt.set_offset_index(metadata.offset_index().cloned()).build()))
+    Ok(rebuilt.set_offset_index(metadata.offset_index().cloned()).build())
 }
 
 fn is_misleading(column: &Type) -> bool {
