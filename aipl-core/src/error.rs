@@ -3,6 +3,8 @@
 use crate::analyses::AnalysisError;
 use crate::audience::AudienceError;
 use crate::bank::BankError;
+use crate::base::memory::OutOfMemory;
+use crate::base::stop::Stopped;
 use crate::base::{DayError, ZoneError};
 use crate::event::SchemaError;
 use crate::identity::IdentityError;
@@ -40,6 +42,9 @@ pub enum Error {
     /// The caller asked to stop.
     #[error("canceled")]
     Canceled,
+    /// The system refused memory.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
 }
 
 impl From<AudienceError> for Error {
@@ -63,6 +68,7 @@ impl From<SourceError> for Error {
             SourceError::Schema(error) => Error::Schema(error),
             SourceError::Identity(error) => Error::Identity(error),
             SourceError::Canceled => Error::Canceled,
+            SourceError::Memory(error) => error.into(),
             SourceError::Home(home) => ScanError::Home(home).into(),
             other => Error::Source(other),
         }
@@ -102,6 +108,12 @@ impl From<BankError> for Error {
             BankError::Scan(error) => (*error).into(),
             own => Error::Bank(own),
         }
+    }
+}
+
+impl From<Stopped> for Error {
+    fn from(_: Stopped) -> Self {
+        Error::Canceled
     }
 }
 

@@ -1,9 +1,12 @@
-//! Ground floor: days and time zones, consumer identifiers, spelling suggestions, when to stop. Knows nothing else of the house.
+//! Ground floor: days and time zones, consumer identifiers, spelling suggestions, when to stop. Knows nothing else of
+//! the house.
 
 pub mod day;
 pub mod decimal;
 pub mod id;
 pub(crate) mod slot_key;
+pub mod memory;
+pub mod private;
 pub mod statistics;
 pub mod stop;
 pub mod suggest;

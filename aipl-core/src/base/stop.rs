@@ -1,7 +1,8 @@
 //! "Should I stop?", for every floor, without a parameter through every function.
 //!
-//! Whoever starts work has a [`Stop`] and runs the work [`Stop::during`] it; the work asks [`requested`] in its loops. The token is
-//! known to the thread that does the work and to no other, so a closure of a parallel iterator takes a [`current`] one along.
+//! Whoever starts work has a [`Stop`] and runs the work [`Stop::during`] it; the work asks [`requested`] in its loops.
+//! The token is known to the thread that does the work and to no other, so a closure of a parallel iterator takes a
+//! [`current`] one along.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -74,7 +75,8 @@ impl Stop {
         SHORTAGES.load(Ordering::Relaxed) != self.shortages
     }
 
-    /// Runs work on this thread that can ask [`requested`]. Work within work has its own token, and the outer one afterwards.
+    /// Runs work on this thread that can ask [`requested`]. Work within work has its own token, and the outer one
+    /// afterwards.
     pub fn during<T>(&self, work: impl FnOnce() -> T) -> T {
         let _restored = Restored(CURRENT.replace(Some(self.clone())));
         work()

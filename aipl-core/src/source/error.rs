@@ -1,6 +1,7 @@
 //! Refusals of the source floor.
 
 use crate::base::stop::Stopped;
+use crate::base::memory::OutOfMemory;
 use crate::event::SchemaError;
 use crate::identity::IdentityError;
 use crate::source::limits::OverLimit;
@@ -79,6 +80,9 @@ pub enum SourceError {
     /// The caller asked to stop.
     #[error("canceled")]
     Canceled,
+    /// The system refused memory.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
     /// The home that events are kept in refused.
     #[error("{0}")]
     Home(Box<dyn std::error::Error + Send + Sync>),

@@ -1,6 +1,7 @@
 //! The first half of a scan: event batches, spread over buckets as small integer rows.
 
 use crate::base::id::{BUCKETS, bucket_of};
+use crate::base::memory::{OutOfMemory, has_room, has_room_for};
 use crate::event::Tally;
 use crate::event::columns::IdRef;
 use crate::source::{EventBatch, Sink, SourceError};
@@ -39,7 +40,7 @@ impl Sink for Partitioner<'_> {
         let judged = self.judge.judge(batch, &owned, tally)?;
         let width = plan.layout.width();
         let (rows, rest) = (&mut self.rows, &mut self.rest);
-        let mut kept = 0;
+        let (mut kept, mut refused) = (0, false);
         judged.each_consumer(batch, consumers.column(), plan, tally, |row, key, id| {
             let toggle = plan.program.toggles[batch.codes[row] as usize];
             if !judged.matters(row, toggle.is_some(), plan) {
@@ -52,6 +53,10 @@ impl Sink for Partitioner<'_> {
             consumers.note(row);
             let bucket = bucket_of(key);
             if judged.masks[row] != 0 || toggle.is_none() {
+                if !has_room(&mut rows[bucket]) || !has_room_for(&mut rest[bucket].payloads, width) {
+                    refused = true;
+                    return;
+                }
                 rows[bucket].push((key, pack(judged.scopes[row], batch.days[row], judged.classes[row])));
                 if let IdRef::Text(text) = id {
                     push_text(&mut rest[bucket].texts, text);
@@ -77,7 +82,7 @@ impl Sink for Partitioner<'_> {
             }
         });
         tally.rows_kept += kept;
-        Ok(())
+        if refused { Err(OutOfMemory.into()) } else { Ok(()) }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use arrow::array::ArrayRef;
 
 use crate::base::id::{BUCKETS, bucket_of};
+use crate::base::memory::{OutOfMemory, has_room};
 use crate::base::suggest::hint;
 use crate::base::{Day, IdKind, IdValue};
 use crate::event::columns::IdRef;
@@ -305,7 +306,7 @@ impl Sink for Builder<'_, '_> {
         let decoded = self.decode(batch)?;
         let mut id_bytes = 0;
         let buckets = &mut self.buckets;
-        let mut kept = 0;
+        let (mut kept, mut refused) = (0, false);
         judged.each_consumer(batch, consumers.column(), plan, tally, |row, key, id| {
             if !judged.matters(row, false, plan) {
                 return;
@@ -313,6 +314,10 @@ impl Sink for Builder<'_, '_> {
             kept += 1;
             consumers.note(row);
             let share = &mut buckets[bucket_of(key)];
+            if !(has_room(&mut share.keys) && has_room(&mut share.words) && has_room(&mut share.instants)) {
+                refused = true;
+                return;
+            }
             let at = share.keys.len() as u32;
             share.keys.push(key);
             share
@@ -328,6 +333,9 @@ impl Sink for Builder<'_, '_> {
             }
         });
         tally.rows_kept += kept;
+        if refused {
+            return Err(OutOfMemory.into());
+        }
         self.bytes += kept as usize * (ROW_BYTES + FIELD_BYTES * decoded.len()) + id_bytes + held(&self.texts) - texts_before;
         self.relieve()
     }
