@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 
 use crate::base::suggest::hint;
-use crate::base::{IdKind, IdValue};
+use crate::base::{IdKind, IdValue, stop};
 use crate::event::columns::IdRef;
 use crate::event::{IdColumn, Reason, SchemaError, Tally};
 use crate::identity::People;
@@ -97,7 +97,9 @@ impl Attributes {
             (None, Some(batch)) => column(batch, "consumer", consumer)?.1,
             (None, None) => IdKind::Text,
         };
-        let universe = Universe::of_ids(kind, owners.iter().flatten().flatten().cloned());
+        let known = owners.iter().flatten().flatten().cloned();
+        let universe = Universe::of_ids(kind, known.take_while(|_| !stop::requested()));
+        go_on()?;
         let names: Vec<String> = match (tags, rows.first()) {
             (Some(tags), _) => tags.to_vec(),
             (None, Some(batch)) => {
@@ -250,6 +252,9 @@ fn read_owners(
     let (ids, _) = column(batch, "consumer", consumer)?;
     let mut owners = Vec::with_capacity(ids.len());
     ids.for_each(|row, id| {
+        if stop::requested() {
+            return;
+        }
         let found = match (id, people) {
             (IdRef::Null, _) => Err(Reason::NullConsumer),
             (IdRef::Bad(reason), _) => Err(reason),
@@ -263,7 +268,13 @@ fn read_owners(
         }
         owners.push(found.ok());
     });
+    go_on()?;
     Ok(owners)
+}
+
+/// Loops over rows pass the rest by once the work should stop; what they leave behind is not used.
+fn go_on() -> Result<(), SourceError> {
+    stop::checkpoint().map_err(|_| SourceError::Canceled)
 }
 
 fn read_tag(
@@ -277,12 +288,16 @@ fn read_tag(
     for (batch, owners) in rows.iter().zip(owners) {
         let (column, _) = column(batch, "tag", &name)?;
         column.for_each(|row, value| {
+            if stop::requested() {
+                return;
+            }
             let owner = owners[row].as_ref().and_then(|owner| universe.find(owner));
             if let (Some(owner), Some(value)) = (owner, value.to_value()) {
                 said.push((owner.0, value));
             }
         });
     }
+    go_on()?;
     said.sort();
     said.dedup();
     disagreeing.extend(said.windows(2).filter(|pair| pair[0].0 == pair[1].0).map(|pair| pair[0].0));

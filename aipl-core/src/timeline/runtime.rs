@@ -2,11 +2,13 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rayon::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
+
+use crate::base::stop::Stop;
 
 /// How long the calling thread waits before it looks for a reason to stop.
 const POLL_EVERY: Duration = Duration::from_millis(50);
@@ -16,7 +18,7 @@ const POLL_EVERY: Duration = Duration::from_millis(50);
 pub struct Progress {
     rows_done: AtomicU64,
     rows_total: AtomicU64,
-    canceled: AtomicBool,
+    stop: Stop,
 }
 
 impl Progress {
@@ -26,21 +28,27 @@ impl Progress {
         (self.rows_done.load(Ordering::Relaxed), self.rows_total.load(Ordering::Relaxed))
     }
 
-    /// Asks every thread of the question to stop soon.
+    /// Asks every thread of the question to stop soon. It holds for good, also for later steps of the same [`Runtime`]:
+    /// a step that began afterwards would else go on unheard. Ask the next question with a new one.
     pub fn cancel(&self) {
-        self.canceled.store(true, Ordering::Relaxed);
+        self.stop.ask();
     }
 
-    /// Whether the question should stop.
+    /// Whether the question should stop: it was canceled, or the process ran short of memory.
     #[must_use]
     pub fn is_canceled(&self) -> bool {
-        self.canceled.load(Ordering::Relaxed)
+        self.stop.is_asked()
     }
 
-    /// Begins a question: nothing done yet, nobody has asked to stop.
+    /// What the floors below ask whether to stop.
+    #[must_use]
+    pub fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// Begins a step: no row is done yet.
     pub fn begin(&self, rows: u64) {
         self.rows_done.store(0, Ordering::Relaxed);
-        self.canceled.store(false, Ordering::Relaxed);
         self.rows_total.store(rows, Ordering::Relaxed);
     }
 
@@ -150,13 +158,14 @@ impl<'a> Runtime<'a> {
         (self.poll)(&self.progress);
     }
 
-    /// Runs `work` on the pool, where parallel iterators use the pool's threads, while the calling thread polls.
+    /// Runs `work` on the pool while the calling thread polls. The work may ask [`crate::base::stop::requested`], and
+    /// its parallel iterators use the pool's threads.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let finished = (Mutex::new(None), Condvar::new());
+        let (finished, stop) = ((Mutex::new(None), Condvar::new()), self.progress.stop());
         self.pool.in_place_scope(|scope| {
             let finished = &finished;
             scope.spawn(move |_| {
-                let result = catch_unwind(AssertUnwindSafe(work));
+                let result = catch_unwind(AssertUnwindSafe(|| stop.during(work)));
                 *finished.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
                 finished.1.notify_all();
             });
@@ -182,16 +191,17 @@ impl<'a> Runtime<'a> {
     pub(crate) fn on_every_thread<T: Send>(&self, work: impl Fn() -> T + Sync, meanwhile: impl FnOnce()) -> Vec<T> {
         let workers = self.threads();
         let finished = (Mutex::new(Vec::with_capacity(workers)), Condvar::new());
+        let stop = self.progress.stop();
         self.pool.in_place_scope(|scope| {
             for index in 0..workers {
                 let (work, finished) = (&work, &finished);
                 scope.spawn(move |_| {
-                    let result = catch_unwind(AssertUnwindSafe(work));
+                    let result = catch_unwind(AssertUnwindSafe(|| stop.during(work)));
                     finished.0.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
                     finished.1.notify_all();
                 });
             }
-            meanwhile();
+            stop.during(meanwhile);
             let mut done = finished.0.lock().unwrap_or_else(PoisonError::into_inner);
             while done.len() < workers {
                 done = finished.1.wait_timeout(done, POLL_EVERY).unwrap_or_else(PoisonError::into_inner).0;
@@ -220,6 +230,7 @@ fn collect<T>(mut results: Vec<Ended<T>>) -> Vec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::stop::requested;
 
     #[test]
     fn every_thread_works_and_the_caller_polls() {
@@ -230,6 +241,20 @@ mod tests {
         let results = runtime.on_every_thread(|| std::thread::sleep(Duration::from_millis(160)), || ());
         assert_eq!(results.len(), 3);
         assert!(polled.load(Ordering::Relaxed) >= 1);
+    }
+
+    #[test]
+    fn work_on_any_thread_hears_that_it_should_stop() {
+        let runtime = Runtime::with_threads(2).expect("threads").with_poll(Progress::cancel);
+        let wait = || {
+            while !requested() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        runtime.run(wait);
+        runtime.on_every_thread(wait, || assert!(requested()));
+        runtime.progress().begin(1);
+        assert!(runtime.progress().is_canceled());
     }
 
     #[test]

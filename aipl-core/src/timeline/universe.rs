@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::base::id::{BUCKETS, bucket_of, int_key, text_key};
-use crate::base::{ConsumerIdx, IdKind, IdValue};
+use crate::base::{ConsumerIdx, IdKind, IdValue, stop};
 use crate::identity::Seen;
 
 /// Every consumer that a scan kept, numbered by bucket and then by hash, so that numbers depend on the consumers alone.
@@ -373,6 +373,10 @@ impl Universe {
             buckets[bucket_of(id.key())].push((id.key(), id));
         }
         let store = |mut ids: Vec<(u64, IdValue)>| {
+            if stop::requested() {
+                // Whoever asked to stop does not use it.
+                return IdStore::empty(id_kind);
+            }
             ids.sort();
             ids.dedup();
             let mut store = IdStore::empty(id_kind);
