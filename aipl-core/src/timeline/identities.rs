@@ -1,6 +1,5 @@
 //! Resolving identities: rows of a source read on all threads into a map, and maps kept as files.
 
-use std::fs::File;
 use std::path::Path;
 
 use arrow::record_batch::RecordBatchReader;
@@ -8,6 +7,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 
+use crate::base::private;
 use crate::event::Tally;
 use crate::identity::reader::Reader;
 use crate::identity::{Guards, IdType, IdentityError, IdentityMap, Intake, Reading};
@@ -129,7 +129,8 @@ impl Taker for RowTaker<'_> {
     }
 }
 
-/// Stores a map as Parquet: its observations, with its rules in the metadata. The file appears whole or not at all.
+/// Stores a map as Parquet: its observations, with its rules in the metadata. The file appears whole or not at all, and
+/// only its owner may read it, since it holds identifiers.
 ///
 /// # Errors
 /// What the file system refuses.
@@ -145,7 +146,7 @@ pub fn write_identities(map: &IdentityMap, path: &Path, runtime: &Runtime<'_>) -
     let write = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         let level = ZstdLevel::try_new(3)?;
         let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
-        let mut writer = ArrowWriter::try_new(File::create(&unfinished)?, rows.schema(), Some(properties))?;
+        let mut writer = ArrowWriter::try_new(private::create(&unfinished)?, rows.schema(), Some(properties))?;
         for batch in rows {
             if progress.is_canceled() {
                 return Err(Box::new(SourceError::Canceled));
