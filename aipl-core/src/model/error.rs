@@ -1,12 +1,24 @@
-//! Refusals of the model floor.
+//! Refusals of the model floor. What they repeat of a model is cut: a model may be one line of megabytes.
 
 use crate::base::suggest::{listed, shown, start};
+
+/// The longest line of a message, in characters.
+const LONGEST_LINE: usize = 200;
+
+/// A text with its long lines cut.
+fn cut(text: &str) -> String {
+    let line = |line: &str| match line.char_indices().nth(LONGEST_LINE) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    };
+    text.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
 
 /// A stage model that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModelError {
     /// A value of the model is wrong; the path leads to it (`stage[1].any[2].days`).
-    #[error("{path}: {problem}")]
+    #[error("{}: {}", cut(path), cut(problem))]
     Invalid {
         /// Where in the model.
         path: String,
@@ -14,7 +26,7 @@ pub enum ModelError {
         problem: String,
     },
     /// The text is no TOML or JSON at all.
-    #[error("the model is not {format}: {problem}")]
+    #[error("the model is not {format}: {}", cut(problem))]
     Syntax {
         /// `TOML` or `JSON`.
         format: &'static str,

@@ -576,6 +576,23 @@ mod tests {
                 .to_string()
                 .starts_with("the model is not TOML")
         );
+        let long = "x".repeat(200_000);
+        for text in [
+            format!("id = {long}"),
+            format!("{long} = 1\n{long} = 2"),
+            format!("id = \"{long}\"\n[\"{long}\"]"),
+        ] {
+            let error = StageModel::from_toml(&text).expect_err("no model").to_string();
+            assert!(error.len() < 2_000, "{} bytes: {}", error.len(), &error[..300]);
+        }
+        for value in [
+            json!({"id": "m", "scope": long, "stage": []}),
+            json!({"id": "m", long.clone(): 1}),
+            json!(long),
+        ] {
+            assert!(message(value).len() < 2_000);
+        }
+        assert!(StageModel::preset(&long).expect_err("no preset").to_string().len() < 2_000);
         let deep = (0..40).fold(json!({"behaviors": ["view"]}), |rule, _| json!({"not": rule}));
         assert!(message(model_with(deep)).contains("nest deeper"));
     }
