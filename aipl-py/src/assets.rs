@@ -15,6 +15,7 @@ use aipl_core::base::statistics::Split;
 use pyo3::prelude::*;
 
 use crate::audience::PyAudience;
+use crate::guard::guard;
 use crate::ids::PyScope;
 use crate::log::PySource;
 use crate::measured::{PyAttributes, PyMeasured, Shared, asking, day, days, name, scope, value};
@@ -51,24 +52,26 @@ pub fn py_fast(
     peak: bool,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<PyMeasured> {
-    let (source, model) = (shared(&source), model.inner.clone());
-    let mut params = FastParams {
-        scopes: self::scopes(scopes),
-        panel: self::scopes(panel),
-        force,
-        members,
-        peak,
-        ..FastParams::default()
-    };
-    if let Some(acts) = acts {
-        params.acts = acts;
-    }
-    detached(py, progress.as_ref(), |runtime| {
-        let days = days(&period)?;
-        let answer = fast(&**source, &model, days, &params, runtime)?;
-        let (again, params) = (source.clone(), params.clone());
-        let ask = asking(move |of, cell, runtime| fast_people(&**again, &model, days, &params, (scope(of)?, name(cell, 0)?), runtime));
-        Ok::<_, Error>(PyMeasured::of(answer, ask))
+    guard(py, || {
+        let (source, model) = (shared(&source), model.inner.clone());
+        let mut params = FastParams {
+            scopes: self::scopes(scopes),
+            panel: self::scopes(panel),
+            force,
+            members,
+            peak,
+            ..FastParams::default()
+        };
+        if let Some(acts) = acts {
+            params.acts = acts;
+        }
+        detached(py, progress.as_ref(), |runtime| {
+            let days = days(&period)?;
+            let answer = fast(&**source, &model, days, &params, runtime)?;
+            let (again, params) = (source.clone(), params.clone());
+            let ask = asking(move |of, cell, runtime| fast_people(&**again, &model, days, &params, (scope(of)?, name(cell, 0)?), runtime));
+            Ok::<_, Error>(PyMeasured::of(answer, ask))
+        })
     })
 }
 
@@ -83,21 +86,23 @@ pub fn py_gmv_aac(
     active_days: u32,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<PyMeasured> {
-    let (source, scopes) = (shared(&source), self::scopes(scopes));
-    detached(py, progress.as_ref(), |runtime| {
-        let params = GmvParams {
-            scopes,
-            step: Step::parse(step)?,
-            active_days,
-        };
-        let days = days(&period)?;
-        let answer = gmv_aac(&**source, days.0, days.1, &params, runtime)?;
-        let again = source.clone();
-        let ask = asking(move |of, cell, runtime| {
-            let who = GmvPeople::parse(name(cell, 0)?)?;
-            gmv_people(&**again, days, &params, (scope(of)?, day(cell, 1)?), who, runtime)
-        });
-        Ok::<_, Error>(PyMeasured::of(answer, ask))
+    guard(py, || {
+        let (source, scopes) = (shared(&source), self::scopes(scopes));
+        detached(py, progress.as_ref(), |runtime| {
+            let params = GmvParams {
+                scopes,
+                step: Step::parse(step)?,
+                active_days,
+            };
+            let days = days(&period)?;
+            let answer = gmv_aac(&**source, days.0, days.1, &params, runtime)?;
+            let again = source.clone();
+            let ask = asking(move |of, cell, runtime| {
+                let who = GmvPeople::parse(name(cell, 0)?)?;
+                gmv_people(&**again, days, &params, (scope(of)?, day(cell, 1)?), who, runtime)
+            });
+            Ok::<_, Error>(PyMeasured::of(answer, ask))
+        })
     })
 }
 
@@ -111,17 +116,19 @@ pub fn py_aac_bridge(
     active_days: u32,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<PyMeasured> {
-    let source = shared(&source);
-    let params = BridgeParams {
-        scopes: self::scopes(scopes),
-        active_days,
-    };
-    detached(py, progress.as_ref(), |runtime| {
-        let days = days(&period)?;
-        let answer = aac_bridge(&**source, days.0, days.1, &params, runtime)?;
-        let (again, params) = (source.clone(), params.clone());
-        let ask = asking(move |of, cell, runtime| bridge_people(&**again, days, &params, scope(of)?, name(cell, 0)?, runtime));
-        Ok::<_, Error>(PyMeasured::of(answer, ask))
+    guard(py, || {
+        let source = shared(&source);
+        let params = BridgeParams {
+            scopes: self::scopes(scopes),
+            active_days,
+        };
+        detached(py, progress.as_ref(), |runtime| {
+            let days = days(&period)?;
+            let answer = aac_bridge(&**source, days.0, days.1, &params, runtime)?;
+            let (again, params) = (source.clone(), params.clone());
+            let ask = asking(move |of, cell, runtime| bridge_people(&**again, days, &params, scope(of)?, name(cell, 0)?, runtime));
+            Ok::<_, Error>(PyMeasured::of(answer, ask))
+        })
     })
 }
 
@@ -140,24 +147,26 @@ pub fn py_consumer_equity(
     category_spend: bool,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<PyMeasured> {
-    let (source, model) = (shared(&source), model.inner.clone());
-    let params = EquityParams {
-        scopes: self::scopes(scopes),
-        horizon,
-        snapshots,
-        every,
-        category_spend,
-    };
-    detached(py, progress.as_ref(), |runtime| {
-        let as_of: Day = as_of.parse()?;
-        let equity = consumer_equity(&**source, &model, as_of, &params, runtime)?;
-        let (again, known) = (source.clone(), equity.clone());
-        let ask = asking(move |of, cell, runtime| {
-            let (of, stage) = (known.scope(scope(of)?)?, cell.get(1).and_then(Option::as_deref));
-            equity_people(&**again, &model, (as_of, &params), (&of, stage, name(cell, 0)?), runtime)
-        });
-        let tables = vec![equity.stages, equity.totals];
-        Ok::<_, Error>(PyMeasured::of_tables(tables, equity.report, equity.recipe, ask))
+    guard(py, || {
+        let (source, model) = (shared(&source), model.inner.clone());
+        let params = EquityParams {
+            scopes: self::scopes(scopes),
+            horizon,
+            snapshots,
+            every,
+            category_spend,
+        };
+        detached(py, progress.as_ref(), |runtime| {
+            let as_of: Day = as_of.parse()?;
+            let equity = consumer_equity(&**source, &model, as_of, &params, runtime)?;
+            let (again, known) = (source.clone(), equity.clone());
+            let ask = asking(move |of, cell, runtime| {
+                let (of, stage) = (known.scope(scope(of)?)?, cell.get(1).and_then(Option::as_deref));
+                equity_people(&**again, &model, (as_of, &params), (&of, stage, name(cell, 0)?), runtime)
+            });
+            let tables = vec![equity.stages, equity.totals];
+            Ok::<_, Error>(PyMeasured::of_tables(tables, equity.report, equity.recipe, ask))
+        })
     })
 }
 
@@ -178,20 +187,22 @@ pub fn py_compare_equity(
     method: &str,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<crate::over_time::Answered> {
-    let source = source.timelines();
-    let params = EquityParams {
-        scopes: self::scopes(scopes),
-        horizon,
-        snapshots,
-        every,
-        category_spend,
-    };
-    let answer = detached(py, progress.as_ref(), |runtime| {
-        let ask = |day: &str| Ok::<_, Error>(consumer_equity(&*source, &model.inner, day.parse()?, &params, runtime)?);
-        let (before, after) = (ask(&days.0)?, ask(&days.1)?);
-        Ok::<_, Error>(after.compare(&before, split(method))?)
-    })?;
-    Ok(crate::over_time::answered(answer, false))
+    guard(py, || {
+        let source = source.timelines();
+        let params = EquityParams {
+            scopes: self::scopes(scopes),
+            horizon,
+            snapshots,
+            every,
+            category_spend,
+        };
+        let answer = detached(py, progress.as_ref(), |runtime| {
+            let ask = |day: &str| Ok::<_, Error>(consumer_equity(&*source, &model.inner, day.parse()?, &params, runtime)?);
+            let (before, after) = (ask(&days.0)?, ask(&days.1)?);
+            Ok::<_, Error>(after.compare(&before, split(method))?)
+        })?;
+        Ok(crate::over_time::answered(answer, false))
+    })
 }
 
 #[pyfunction]
@@ -209,25 +220,27 @@ pub fn py_grow(
     attributes: Option<&PyAttributes>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<PyMeasured> {
-    let source = shared(&source);
-    let params = GrowParams {
-        scopes: self::scopes(scopes),
-        by,
-        method: split(method),
-        lookback: Some(lookback),
-        launch,
-        attributes: attributes.map(|attributes| attributes.inner.clone()),
-    };
-    detached(py, progress.as_ref(), |runtime| {
-        let periods: Periods = (days(&periods.0)?, days(&periods.1)?);
-        let answer = grow(&**source, periods, &params, runtime)?;
-        let (again, params) = (source.clone(), params.clone());
-        let ask = asking(move |of, cell, runtime| {
-            let period = usize::from(name(cell, 0)? == "buyers_after");
-            grow_buyers(&**again, periods, &params, (scope(of)?, &cell[1..], period), runtime)
-        });
-        let tables = vec![answer.groups, answer.totals];
-        Ok::<_, Error>(PyMeasured::of_tables(tables, answer.report, answer.recipe, ask))
+    guard(py, || {
+        let source = shared(&source);
+        let params = GrowParams {
+            scopes: self::scopes(scopes),
+            by,
+            method: split(method),
+            lookback: Some(lookback),
+            launch,
+            attributes: attributes.map(|attributes| attributes.inner.clone()),
+        };
+        detached(py, progress.as_ref(), |runtime| {
+            let periods: Periods = (days(&periods.0)?, days(&periods.1)?);
+            let answer = grow(&**source, periods, &params, runtime)?;
+            let (again, params) = (source.clone(), params.clone());
+            let ask = asking(move |of, cell, runtime| {
+                let period = usize::from(name(cell, 0)? == "buyers_after");
+                grow_buyers(&**again, periods, &params, (scope(of)?, &cell[1..], period), runtime)
+            });
+            let tables = vec![answer.groups, answer.totals];
+            Ok::<_, Error>(PyMeasured::of_tables(tables, answer.report, answer.recipe, ask))
+        })
     })
 }
 
@@ -241,17 +254,19 @@ pub fn py_new_vs_existing(
     lookback: u32,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<PyMeasured> {
-    let source = shared(&source);
-    let params = CustomerParams {
-        scopes: self::scopes(scopes),
-        lookback,
-    };
-    detached(py, progress.as_ref(), |runtime| {
-        let days = days(&period)?;
-        let answer = new_vs_existing(&**source, days, &params, runtime)?;
-        let (again, params) = (source.clone(), params.clone());
-        let ask = asking(move |of, cell, runtime| customers(&**again, days, &params, (scope(of)?, name(cell, 0)?), runtime));
-        Ok::<_, Error>(PyMeasured::of(answer, ask))
+    guard(py, || {
+        let source = shared(&source);
+        let params = CustomerParams {
+            scopes: self::scopes(scopes),
+            lookback,
+        };
+        detached(py, progress.as_ref(), |runtime| {
+            let days = days(&period)?;
+            let answer = new_vs_existing(&**source, days, &params, runtime)?;
+            let (again, params) = (source.clone(), params.clone());
+            let ask = asking(move |of, cell, runtime| customers(&**again, days, &params, (scope(of)?, name(cell, 0)?), runtime));
+            Ok::<_, Error>(PyMeasured::of(answer, ask))
+        })
     })
 }
 
@@ -266,21 +281,23 @@ pub fn py_penetration(
     reference: Option<&PyAudience>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<PyMeasured> {
-    let source = shared(&source);
-    let params = PenetrationParams {
-        category,
-        scopes: self::scopes(scopes),
-        reference: reference.map(|audience| audience.inner.clone()),
-    };
-    detached(py, progress.as_ref(), |runtime| {
-        let days = days(&period)?;
-        let answer = penetration(&**source, days, &params, runtime)?;
-        let (again, params) = (source.clone(), params.clone());
-        let ask = asking(move |of, cell, runtime| {
-            let category = cell.first().and_then(Option::as_deref);
-            penetration_people(&**again, days, &params, (category, of), runtime)
-        });
-        Ok::<_, Error>(PyMeasured::of(answer, ask))
+    guard(py, || {
+        let source = shared(&source);
+        let params = PenetrationParams {
+            category,
+            scopes: self::scopes(scopes),
+            reference: reference.map(|audience| audience.inner.clone()),
+        };
+        detached(py, progress.as_ref(), |runtime| {
+            let days = days(&period)?;
+            let answer = penetration(&**source, days, &params, runtime)?;
+            let (again, params) = (source.clone(), params.clone());
+            let ask = asking(move |of, cell, runtime| {
+                let category = cell.first().and_then(Option::as_deref);
+                penetration_people(&**again, days, &params, (category, of), runtime)
+            });
+            Ok::<_, Error>(PyMeasured::of(answer, ask))
+        })
     })
 }
 
@@ -299,27 +316,29 @@ pub fn py_profile(
     attributes: Option<&PyAttributes>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<PyMeasured> {
-    let (source, audience, scopes) = (shared(&source), audience.inner.clone(), self::scopes(scopes));
-    let (base, attributes) = (
-        base.map(|base| base.inner.clone()),
-        attributes.map(|attributes| attributes.inner.clone()),
-    );
-    detached(py, progress.as_ref(), |runtime| {
-        let params = ProfileParams {
-            by,
-            base,
-            days: days(&period)?,
-            behaviors: behaviors.unwrap_or_default(),
-            scopes,
-            attributes,
-        };
-        let answer = profile(&**source, &audience, &params, runtime)?;
-        let again = source.clone();
-        let ask = asking(move |_, cell, runtime| {
-            let of = (name(cell, 0)?, name(cell, 1)?, value(cell, 2));
-            profile_people(&**again, &audience, &params, of, runtime)
-        });
-        Ok::<_, Error>(PyMeasured::of(answer, ask))
+    guard(py, || {
+        let (source, audience, scopes) = (shared(&source), audience.inner.clone(), self::scopes(scopes));
+        let (base, attributes) = (
+            base.map(|base| base.inner.clone()),
+            attributes.map(|attributes| attributes.inner.clone()),
+        );
+        detached(py, progress.as_ref(), |runtime| {
+            let params = ProfileParams {
+                by,
+                base,
+                days: days(&period)?,
+                behaviors: behaviors.unwrap_or_default(),
+                scopes,
+                attributes,
+            };
+            let answer = profile(&**source, &audience, &params, runtime)?;
+            let again = source.clone();
+            let ask = asking(move |_, cell, runtime| {
+                let of = (name(cell, 0)?, name(cell, 1)?, value(cell, 2));
+                profile_people(&**again, &audience, &params, of, runtime)
+            });
+            Ok::<_, Error>(PyMeasured::of(answer, ask))
+        })
     })
 }
 
@@ -338,25 +357,27 @@ pub fn py_crosstab(
     attributes: Option<&PyAttributes>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<PyMeasured> {
-    let (source, scopes) = (shared(&source), self::scopes(scopes));
-    let (within, attributes) = (
-        within.map(|within| within.inner.clone()),
-        attributes.map(|attributes| attributes.inner.clone()),
-    );
-    detached(py, progress.as_ref(), |runtime| {
-        let params = CrosstabParams {
-            rows,
-            columns,
-            measure: CellMeasure::parse(measure)?,
-            days: days(&period)?,
-            scopes,
-            within,
-            attributes,
-        };
-        let answer = crosstab(&**source, &params, runtime)?;
-        let again = source.clone();
-        let ask = asking(move |_, cell, runtime| crosstab_people(&**again, &params, (value(cell, 0), value(cell, 2)), runtime));
-        Ok::<_, Error>(PyMeasured::of(answer, ask))
+    guard(py, || {
+        let (source, scopes) = (shared(&source), self::scopes(scopes));
+        let (within, attributes) = (
+            within.map(|within| within.inner.clone()),
+            attributes.map(|attributes| attributes.inner.clone()),
+        );
+        detached(py, progress.as_ref(), |runtime| {
+            let params = CrosstabParams {
+                rows,
+                columns,
+                measure: CellMeasure::parse(measure)?,
+                days: days(&period)?,
+                scopes,
+                within,
+                attributes,
+            };
+            let answer = crosstab(&**source, &params, runtime)?;
+            let again = source.clone();
+            let ask = asking(move |_, cell, runtime| crosstab_people(&**again, &params, (value(cell, 0), value(cell, 2)), runtime));
+            Ok::<_, Error>(PyMeasured::of(answer, ask))
+        })
     })
 }
 
@@ -373,26 +394,28 @@ pub fn py_concentration(
     step: &str,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<PyMeasured> {
-    let (source, model, audience, scopes) = (shared(&source), model.inner.clone(), audience.inner.clone(), self::scopes(scopes));
-    detached(py, progress.as_ref(), |runtime| {
-        let params = ConcentrationParams {
-            scopes,
-            step: Step::parse(step)?,
-        };
-        let days = days(&period)?;
-        let answer = concentration(&**source, &model, &audience, days, &params, runtime)?;
-        let again = source.clone();
-        let ask = asking(move |of, cell, runtime| {
-            concentrated(
-                &**again,
-                &model,
-                &audience,
-                (days, &params),
-                (scope(of)?, name(cell, 0)?, day(cell, 1)?, name(cell, 2)?),
-                runtime,
-            )
-        });
-        Ok::<_, Error>(PyMeasured::of(answer, ask))
+    guard(py, || {
+        let (source, model, audience, scopes) = (shared(&source), model.inner.clone(), audience.inner.clone(), self::scopes(scopes));
+        detached(py, progress.as_ref(), |runtime| {
+            let params = ConcentrationParams {
+                scopes,
+                step: Step::parse(step)?,
+            };
+            let days = days(&period)?;
+            let answer = concentration(&**source, &model, &audience, days, &params, runtime)?;
+            let again = source.clone();
+            let ask = asking(move |of, cell, runtime| {
+                concentrated(
+                    &**again,
+                    &model,
+                    &audience,
+                    (days, &params),
+                    (scope(of)?, name(cell, 0)?, day(cell, 1)?, name(cell, 2)?),
+                    runtime,
+                )
+            });
+            Ok::<_, Error>(PyMeasured::of(answer, ask))
+        })
     })
 }
 
@@ -408,23 +431,25 @@ pub fn py_cohort_track(
     scopes: Scopes,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<PyMeasured> {
-    let (source, model, audience, scopes) = (shared(&source), model.inner.clone(), audience.inner.clone(), self::scopes(scopes));
-    detached(py, progress.as_ref(), |runtime| {
-        let days = days.iter().map(|day| day.parse::<Day>()).collect::<Result<Vec<_>, _>>()?;
-        let track = cohort_track(&**source, &model, &audience, &days, scopes.as_deref(), runtime)?;
-        let again = source.clone();
-        let ask = asking(move |of, cell, runtime| {
-            cohort_people(
-                &**again,
-                &model,
-                &audience,
-                (&days, scopes.as_deref()),
-                (scope(of)?, name(cell, 0)?, day(cell, 1)?),
-                runtime,
-            )
-        });
-        let tables = vec![track.stages, track.summary];
-        Ok::<_, Error>(PyMeasured::of_tables(tables, track.report, track.recipe, ask))
+    guard(py, || {
+        let (source, model, audience, scopes) = (shared(&source), model.inner.clone(), audience.inner.clone(), self::scopes(scopes));
+        detached(py, progress.as_ref(), |runtime| {
+            let days = days.iter().map(|day| day.parse::<Day>()).collect::<Result<Vec<_>, _>>()?;
+            let track = cohort_track(&**source, &model, &audience, &days, scopes.as_deref(), runtime)?;
+            let again = source.clone();
+            let ask = asking(move |of, cell, runtime| {
+                cohort_people(
+                    &**again,
+                    &model,
+                    &audience,
+                    (&days, scopes.as_deref()),
+                    (scope(of)?, name(cell, 0)?, day(cell, 1)?),
+                    runtime,
+                )
+            });
+            let tables = vec![track.stages, track.summary];
+            Ok::<_, Error>(PyMeasured::of_tables(tables, track.report, track.recipe, ask))
+        })
     })
 }
 
@@ -442,23 +467,25 @@ pub fn py_retention(
     behaviors: Vec<String>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<PyMeasured> {
-    let (source, scopes) = (shared(&source), self::scopes(scopes));
-    detached(py, progress.as_ref(), |runtime| {
-        let params = RetentionParams {
-            scopes,
-            unit: Step::parse(unit)?,
-            rolling,
-            on_or_after,
-            behaviors,
-        };
-        let days = days(&period)?;
-        let answer = retention(&**source, days, &params, runtime)?;
-        let again = source.clone();
-        let ask = asking(move |of, cell, runtime| {
-            let period = cell.get(1).and_then(Option::as_deref).and_then(|text| text.parse().ok());
-            retained(&**again, days, &params, (scope(of)?, day(cell, 0)?, period), runtime)
-        });
-        Ok::<_, Error>(PyMeasured::of(answer, ask))
+    guard(py, || {
+        let (source, scopes) = (shared(&source), self::scopes(scopes));
+        detached(py, progress.as_ref(), |runtime| {
+            let params = RetentionParams {
+                scopes,
+                unit: Step::parse(unit)?,
+                rolling,
+                on_or_after,
+                behaviors,
+            };
+            let days = days(&period)?;
+            let answer = retention(&**source, days, &params, runtime)?;
+            let again = source.clone();
+            let ask = asking(move |of, cell, runtime| {
+                let period = cell.get(1).and_then(Option::as_deref).and_then(|text| text.parse().ok());
+                retained(&**again, days, &params, (scope(of)?, day(cell, 0)?, period), runtime)
+            });
+            Ok::<_, Error>(PyMeasured::of(answer, ask))
+        })
     })
 }
 
@@ -474,18 +501,20 @@ pub fn py_membership(
     fans: String,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<PyMeasured> {
-    let source = shared(&source);
-    let params = MembershipParams {
-        scopes: self::scopes(scopes),
-        members,
-        fans,
-    };
-    detached(py, progress.as_ref(), |runtime| {
-        let days = days(&period)?;
-        let answer = membership(&**source, days, &params, runtime)?;
-        let (again, params) = (source.clone(), params.clone());
-        let ask = asking(move |of, cell, runtime| membership_people(&**again, days, &params, (scope(of)?, name(cell, 0)?), runtime));
-        Ok::<_, Error>(PyMeasured::of(answer, ask))
+    guard(py, || {
+        let source = shared(&source);
+        let params = MembershipParams {
+            scopes: self::scopes(scopes),
+            members,
+            fans,
+        };
+        detached(py, progress.as_ref(), |runtime| {
+            let days = days(&period)?;
+            let answer = membership(&**source, days, &params, runtime)?;
+            let (again, params) = (source.clone(), params.clone());
+            let ask = asking(move |of, cell, runtime| membership_people(&**again, days, &params, (scope(of)?, name(cell, 0)?), runtime));
+            Ok::<_, Error>(PyMeasured::of(answer, ask))
+        })
     })
 }
 
@@ -505,28 +534,30 @@ pub fn py_benefits(
     lookback: u32,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<PyMeasured> {
-    let source = shared(&source);
-    let params = BenefitParams {
-        scopes: self::scopes(scopes),
-        issued: steps.0,
-        claimed: steps.1,
-        used: steps.2,
-        coupon,
-        discount,
-        by: match (by, model) {
-            (Some("customers"), _) => BenefitGroups::Customers(lookback),
-            (Some(_), Some(model)) => BenefitGroups::Stage(model.inner.clone()),
-            _ => BenefitGroups::All,
-        },
-    };
-    detached(py, progress.as_ref(), |runtime| {
-        let days = days(&period)?;
-        let answer = benefits(&**source, days, &params, runtime)?;
-        let (again, params) = (source.clone(), params.clone());
-        let ask = asking(move |of, cell, runtime| {
-            let group = cell.get(1).and_then(Option::as_deref);
-            benefit_people(&**again, days, &params, (scope(of)?, name(cell, 0)?, group), runtime)
-        });
-        Ok::<_, Error>(PyMeasured::of(answer, ask))
+    guard(py, || {
+        let source = shared(&source);
+        let params = BenefitParams {
+            scopes: self::scopes(scopes),
+            issued: steps.0,
+            claimed: steps.1,
+            used: steps.2,
+            coupon,
+            discount,
+            by: match (by, model) {
+                (Some("customers"), _) => BenefitGroups::Customers(lookback),
+                (Some(_), Some(model)) => BenefitGroups::Stage(model.inner.clone()),
+                _ => BenefitGroups::All,
+            },
+        };
+        detached(py, progress.as_ref(), |runtime| {
+            let days = days(&period)?;
+            let answer = benefits(&**source, days, &params, runtime)?;
+            let (again, params) = (source.clone(), params.clone());
+            let ask = asking(move |of, cell, runtime| {
+                let group = cell.get(1).and_then(Option::as_deref);
+                benefit_people(&**again, days, &params, (scope(of)?, name(cell, 0)?, group), runtime)
+            });
+            Ok::<_, Error>(PyMeasured::of(answer, ask))
+        })
     })
 }

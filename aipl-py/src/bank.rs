@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::audience::{PyAudience, PyUniverse};
 use crate::events::PyEvents;
+use crate::guard::guard;
 use crate::identity::{How, PyIdentityMap, PyRows, guards, reading};
 use crate::model::PyModel;
 use crate::runtime::{detached, guarded};
@@ -46,20 +47,24 @@ impl PyDataBank {
     #[staticmethod]
     #[pyo3(signature = (path, schema, tz, model=None))]
     fn create(py: Python<'_>, path: PathBuf, schema: &PySchema, tz: &str, model: Option<&PyModel>) -> PyResult<Self> {
-        let params = CreateParams {
-            model: model.map(|model| model.inner.clone()),
-        };
-        let inner = guarded(py, || DataBank::create(&path, schema.inner.clone(), tz, params))?;
-        Ok(PyDataBank { inner })
+        guard(py, || {
+            let params = CreateParams {
+                model: model.map(|model| model.inner.clone()),
+            };
+            let inner = guarded(py, || DataBank::create(&path, schema.inner.clone(), tz, params))?;
+            Ok(PyDataBank { inner })
+        })
     }
 
     #[staticmethod]
     fn open(py: Python<'_>, path: PathBuf, mode: &str, timeout: f64) -> PyResult<Self> {
-        let inner = guarded(py, || {
-            let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
-            Mode::parse(mode, timeout).and_then(|mode| DataBank::open(&path, mode))
-        })?;
-        Ok(PyDataBank { inner })
+        guard(py, || {
+            let inner = guarded(py, || {
+                let timeout = Duration::try_from_secs_f64(timeout).unwrap_or(Duration::MAX);
+                Mode::parse(mode, timeout).and_then(|mode| DataBank::open(&path, mode))
+            })?;
+            Ok(PyDataBank { inner })
+        })
     }
 
     #[pyo3(signature = (events, batch_id, memory_limit, compact, progress=None))]
@@ -72,10 +77,12 @@ impl PyDataBank {
         compact: bool,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<String> {
-        let params = IngestParams { memory_limit, compact };
-        detached(py, progress.as_ref(), |runtime| {
-            let report = self.inner.ingest(&events.inner, batch_id, &params, runtime)?;
-            Ok::<_, BankError>(report.to_json().to_string())
+        guard(py, || {
+            let params = IngestParams { memory_limit, compact };
+            detached(py, progress.as_ref(), |runtime| {
+                let report = self.inner.ingest(&events.inner, batch_id, &params, runtime)?;
+                Ok::<_, BankError>(report.to_json().to_string())
+            })
         })
     }
 
@@ -99,30 +106,38 @@ impl PyDataBank {
 
     #[pyo3(signature = (day, model=None))]
     fn materialize(&self, py: Python<'_>, day: &str, model: Option<&PyModel>) -> PyResult<String> {
-        let model = model.map(|model| &model.inner);
-        detached(py, None, |runtime| {
-            let day: Day = day.parse()?;
-            Ok::<_, Error>(self.inner.materialize(day, model, runtime)?.to_json().to_string())
+        guard(py, || {
+            let model = model.map(|model| &model.inner);
+            detached(py, None, |runtime| {
+                let day: Day = day.parse()?;
+                Ok::<_, Error>(self.inner.materialize(day, model, runtime)?.to_json().to_string())
+            })
         })
     }
 
     #[pyo3(signature = (day, model=None))]
     fn drop_day(&self, py: Python<'_>, day: &str, model: Option<&PyModel>) -> PyResult<u64> {
-        let model = model.map(|model| &model.inner);
-        guarded(py, || {
-            let day: Day = day.parse()?;
-            Ok::<_, Error>(self.inner.drop_day(day, model)?)
+        guard(py, || {
+            let model = model.map(|model| &model.inner);
+            guarded(py, || {
+                let day: Day = day.parse()?;
+                Ok::<_, Error>(self.inner.drop_day(day, model)?)
+            })
         })
     }
 
-    fn kept_days(&self) -> Vec<(String, String, bool)> {
-        let days = self.inner.kept_days().into_iter();
-        days.map(|kept| (kept.day.to_string(), kept.model, kept.whole)).collect()
+    fn kept_days(&self, py: Python<'_>) -> PyResult<Vec<(String, String, bool)>> {
+        guard(py, || {
+            let days = self.inner.kept_days().into_iter();
+            Ok(days.map(|kept| (kept.day.to_string(), kept.model, kept.whole)).collect())
+        })
     }
 
     fn as_of_commit(&self, py: Python<'_>, seq: u64) -> PyResult<Self> {
-        let inner = guarded(py, || self.inner.as_of_commit(seq))?;
-        Ok(PyDataBank { inner })
+        guard(py, || {
+            let inner = guarded(py, || self.inner.as_of_commit(seq))?;
+            Ok(PyDataBank { inner })
+        })
     }
 
     fn refresh(&self, py: Python<'_>) -> PyResult<u64> {
@@ -141,8 +156,8 @@ impl PyDataBank {
         detached(py, None, |runtime| self.inner.audience(name, version, runtime)).map(PyAudience::new)
     }
 
-    fn audiences(&self) -> String {
-        json(self.inner.audiences().iter().map(|audience| audience.to_json()))
+    fn audiences(&self, py: Python<'_>) -> PyResult<String> {
+        guard(py, || Ok(json(self.inner.audiences().iter().map(|audience| audience.to_json()))))
     }
 
     fn drop_audience(&self, py: Python<'_>, name: &str) -> PyResult<u64> {
@@ -177,18 +192,20 @@ impl PyDataBank {
     }
 
     fn identity(&self, py: Python<'_>) -> PyResult<Option<PyIdentityMap>> {
-        let people = detached(py, None, |runtime| self.inner.identity(runtime))?;
-        Ok(people.map(|people| PyIdentityMap {
-            inner: people.map().clone(),
-        }))
+        guard(py, || {
+            let people = detached(py, None, |runtime| self.inner.identity(runtime))?;
+            Ok(people.map(|people| PyIdentityMap {
+                inner: people.map().clone(),
+            }))
+        })
     }
 
-    fn commits(&self) -> String {
-        json(self.inner.commits())
+    fn commits(&self, py: Python<'_>) -> PyResult<String> {
+        guard(py, || Ok(json(self.inner.commits())))
     }
 
-    fn info(&self) -> String {
-        self.inner.info().to_string()
+    fn info(&self, py: Python<'_>) -> PyResult<String> {
+        guard(py, || Ok(self.inner.info().to_string()))
     }
 
     fn verify(&self, py: Python<'_>) -> PyResult<String> {
@@ -206,8 +223,10 @@ impl PyDataBank {
     }
 
     fn events(&self, py: Python<'_>) -> PyResult<PyEvents> {
-        let inner = guarded(py, || self.inner.events())?;
-        Ok(PyEvents { inner })
+        guard(py, || {
+            let inner = guarded(py, || self.inner.events())?;
+            Ok(PyEvents { inner })
+        })
     }
 
     fn universe(&self, py: Python<'_>) -> PyResult<PyUniverse> {
@@ -215,32 +234,32 @@ impl PyDataBank {
     }
 
     /// The mapping of columns that the bank was created with, as JSON.
-    fn source_schema(&self) -> String {
-        self.inner.source_schema().to_json().to_string()
+    fn source_schema(&self, py: Python<'_>) -> PyResult<String> {
+        guard(py, || Ok(self.inner.source_schema().to_json().to_string()))
     }
 
     /// The mapping of the bank's own columns, as JSON.
-    fn schema(&self) -> String {
-        Timelines::schema(&self.inner).to_json().to_string()
+    fn schema(&self, py: Python<'_>) -> PyResult<String> {
+        guard(py, || Ok(Timelines::schema(&self.inner).to_json().to_string()))
     }
 
     /// The stage model of kept days, as JSON.
-    fn model(&self) -> Option<String> {
-        self.inner.model().map(|model| model.to_json())
+    fn model(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        guard(py, || Ok(self.inner.model().map(|model| model.to_json())))
     }
 
     #[getter]
-    fn tz(&self) -> String {
-        self.inner.zone().name().to_owned()
+    fn tz(&self, py: Python<'_>) -> PyResult<String> {
+        guard(py, || Ok(self.inner.zone().name().to_owned()))
     }
 
     #[getter]
-    fn commit(&self) -> u64 {
-        self.inner.commit_seq()
+    fn commit(&self, py: Python<'_>) -> PyResult<u64> {
+        guard(py, || Ok(self.inner.commit_seq()))
     }
 
     #[getter]
-    fn writes(&self) -> bool {
-        self.inner.is_writer()
+    fn writes(&self, py: Python<'_>) -> PyResult<bool> {
+        guard(py, || Ok(self.inner.is_writer()))
     }
 }

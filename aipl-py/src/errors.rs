@@ -10,7 +10,7 @@ use aipl_core::event::SchemaError;
 use aipl_core::identity::IdentityError;
 use aipl_core::model::ModelError;
 use aipl_core::source::SourceError;
-use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError};
 use pyo3::prelude::*;
 
 /// Where the last panic of this library happened. Workers panic on other threads than the one that reports it.
@@ -24,8 +24,14 @@ pub fn record_panics() {
     }));
 }
 
+/// The longest message, in characters: names of columns and the like come from files, and a file may have very many of
+/// them.
+const LONGEST: usize = 4_000;
+
 /// An exception of the Python package by the name of its class.
 pub fn exception(py: Python<'_>, class: &str, message: &str) -> PyErr {
+    let cut = message.char_indices().nth(LONGEST).map(|(end, _)| format!("{}…", &message[..end]));
+    let message = cut.as_deref().unwrap_or(message);
     let made = py
         .import("aipl._errors")
         .and_then(|module| module.getattr(class))
@@ -64,6 +70,7 @@ pub fn refusal(py: Python<'_>, error: &Error) -> PyErr {
         Error::Audience(AudienceError::UniverseMismatch { .. }) => ("UniverseMismatchError", error.to_string()),
         Error::Audience(_) => ("AudienceError", error.to_string()),
         Error::Bank(error) => (bank_class(error), error.to_string()),
+        Error::Memory(_) => ("MemoryLimitError", SHORT.to_owned()),
         Error::Canceled => ("InternalError", "stopped without a reason".to_owned()),
     };
     exception(py, class, &message)
@@ -80,6 +87,21 @@ fn bank_class(error: &BankError) -> &'static str {
         BankError::Parameter { .. } | BankError::Unknown { .. } => "ParameterError",
         _ => "StoreError",
     }
+}
+
+/// What is told where memory did not suffice.
+const SHORT: &str = "the memory that this process may use did not suffice; nothing was changed, and the same works once there is more";
+
+/// Work that the system refused memory for.
+pub fn short_of_memory(py: Python<'_>) -> PyErr {
+    exception(py, "MemoryLimitError", SHORT)
+}
+
+/// An error of work during which memory ran out is told as that: what it names is what the want of memory led to.
+pub fn blamed_on_memory(py: Python<'_>, error: PyErr) -> PyErr {
+    let ours = py.import("aipl._errors").and_then(|module| module.getattr("AiplError"));
+    let follows = error.is_instance_of::<PyMemoryError>(py) || ours.is_ok_and(|ours| error.is_instance(py, &ours));
+    if follows { short_of_memory(py) } else { error }
 }
 
 /// A panic that was caught.

@@ -9,9 +9,10 @@ use aipl_core::source::csv::CsvOptions;
 use aipl_core::source::{Events, OnError, SourceError, StateColumns, StateTable};
 use pyo3::prelude::*;
 
+use crate::guard::guard;
 use crate::identity::{PyIdentityMap, with_identity};
 use crate::options::PyReadOptions;
-use crate::runtime::{detached, guarded};
+use crate::runtime::{detached, guarded, quick};
 use crate::schema::PySchema;
 use crate::stream;
 
@@ -43,8 +44,10 @@ impl PyEvents {
         raise_rejected: bool,
         options: &PyReadOptions,
     ) -> PyResult<Self> {
-        scan(py, raise_rejected, || {
-            Events::scan_parquet_with(&paths, schema.inner.clone(), tz, options.inner)
+        guard(py, || {
+            scan(py, raise_rejected, || {
+                Events::scan_parquet_with(&paths, schema.inner.clone(), tz, options.inner)
+            })
         })
     }
 
@@ -57,8 +60,10 @@ impl PyEvents {
         raise_rejected: bool,
         options: &PyReadOptions,
     ) -> PyResult<Self> {
-        scan(py, raise_rejected, || {
-            Events::scan_ipc_with(&paths, schema.inner.clone(), tz, options.inner)
+        guard(py, || {
+            scan(py, raise_rejected, || {
+                Events::scan_ipc_with(&paths, schema.inner.clone(), tz, options.inner)
+            })
         })
     }
 
@@ -74,9 +79,11 @@ impl PyEvents {
         quote: u8,
         options: &PyReadOptions,
     ) -> PyResult<Self> {
-        let csv = CsvOptions { delimiter, quote };
-        scan(py, raise_rejected, || {
-            Events::scan_csv_with(&paths, schema.inner.clone(), tz, csv, options.inner)
+        guard(py, || {
+            let csv = CsvOptions { delimiter, quote };
+            scan(py, raise_rejected, || {
+                Events::scan_csv_with(&paths, schema.inner.clone(), tz, csv, options.inner)
+            })
         })
     }
 
@@ -92,10 +99,12 @@ impl PyEvents {
         tz: &str,
         raise_rejected: bool,
     ) -> PyResult<Self> {
-        let zone = guarded(py, || Zone::named(tz))
-            .map_err(|error| crate::errors::exception(py, "ParameterError", &format!("tz: {}", error.value(py))))?;
-        let source = stream::source(data, place, rows, again)?;
-        scan(py, raise_rejected, || Events::new(Arc::new(source), schema.inner.clone(), zone))
+        guard(py, || {
+            let zone = quick(py, || Zone::named(tz))
+                .map_err(|error| crate::errors::exception(py, "ParameterError", &format!("tz: {}", error.value(py))))?;
+            let source = stream::source(data, place, rows, again)?;
+            scan(py, raise_rejected, || Events::new(Arc::new(source), schema.inner.clone(), zone))
+        })
     }
 
     #[allow(clippy::too_many_arguments, reason = "the Python signature, where each has a name")]
@@ -109,20 +118,23 @@ impl PyEvents {
         start: String,
         end: String,
     ) -> PyResult<Self> {
-        let reader = stream::open(table)?;
-        let columns = StateColumns {
-            consumer,
-            scope,
-            state,
-            from: start,
-            to: end,
-        };
-        let inner = guarded(py, || {
-            let batches = stream::all(reader, "state table")?;
-            let table = StateTable::read(&batches, &columns, self.inner.zone())?;
-            self.inner.clone().with_states(table)
-        })?;
-        Ok(PyEvents { inner })
+        guard(py, || {
+            let reader = stream::open(table)?;
+            let batches = stream::all(py, reader, "state table")?;
+            let columns = StateColumns {
+                consumer,
+                scope,
+                state,
+                from: start,
+                to: end,
+            };
+            let inner = guarded(py, || {
+                stream::check(&batches, "state table")?;
+                let table = StateTable::read(&batches, &columns, self.inner.zone())?;
+                Ok::<_, Error>(self.inner.clone().with_states(table)?)
+            })?;
+            Ok(PyEvents { inner })
+        })
     }
 
     #[pyo3(signature = (people, id_type, column, reject))]
@@ -148,39 +160,42 @@ impl PyEvents {
     }
 
     #[getter]
-    fn columns(&self) -> Vec<String> {
-        self.inner
-            .source()
-            .columns()
-            .fields()
-            .iter()
-            .map(|field| field.name().clone())
-            .collect()
+    fn columns(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        guard(py, || {
+            Ok(self
+                .inner
+                .source()
+                .columns()
+                .fields()
+                .iter()
+                .map(|field| field.name().clone())
+                .collect())
+        })
     }
 
     #[getter]
-    fn source(&self) -> String {
-        self.inner.source().name()
+    fn source(&self, py: Python<'_>) -> PyResult<String> {
+        guard(py, || Ok(self.inner.source().name()))
     }
 
     #[getter]
-    fn rows(&self) -> Option<u64> {
-        self.inner.source().rows()
+    fn rows(&self, py: Python<'_>) -> PyResult<Option<u64>> {
+        guard(py, || Ok(self.inner.source().rows()))
     }
 
     #[getter]
-    fn tz(&self) -> String {
-        self.inner.zone().name().to_owned()
+    fn tz(&self, py: Python<'_>) -> PyResult<String> {
+        guard(py, || Ok(self.inner.zone().name().to_owned()))
     }
 
     /// How consumers are seen, in words, if through a map.
     #[getter]
-    fn identity(&self) -> Option<String> {
-        self.inner.people().map(|people| people.recipe())
+    fn identity(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        guard(py, || Ok(self.inner.people().map(|people| people.recipe())))
     }
 
     #[getter]
-    fn state_periods(&self) -> usize {
-        self.inner.states().iter().map(|table| table.periods.len()).sum()
+    fn state_periods(&self, py: Python<'_>) -> PyResult<usize> {
+        guard(py, || Ok(self.inner.states().iter().map(|table| table.periods.len()).sum()))
     }
 }

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::audience::{PyAudience, PyUniverse};
+use crate::guard::guard;
 use crate::ids::{PyScope, scope_object, scope_value};
 use crate::log::PySource;
 use crate::model::PyModel;
@@ -55,89 +56,99 @@ impl PyFlow {
         mode: &str,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let source = source.timelines();
-        let scopes = scopes.map(|scopes| scopes.into_iter().map(scope_value).collect());
-        let within = within.map(|audience| audience.inner.clone());
-        let inner = detached(py, progress.as_ref(), |runtime| {
-            let params = FlowParams {
-                scopes,
-                within,
-                mode: FlowMode::parse(mode)?,
-            };
-            Ok::<_, Error>(flow(
-                &*source,
-                &model.inner,
-                start.parse::<Day>()?,
-                end.parse::<Day>()?,
-                &params,
-                runtime,
-            )?)
-        })?;
-        Ok(PyFlow { inner, single })
+        guard(py, || {
+            let source = source.timelines();
+            let scopes = scopes.map(|scopes| scopes.into_iter().map(scope_value).collect());
+            let within = within.map(|audience| audience.inner.clone());
+            let inner = detached(py, progress.as_ref(), |runtime| {
+                let params = FlowParams {
+                    scopes,
+                    within,
+                    mode: FlowMode::parse(mode)?,
+                };
+                Ok::<_, Error>(flow(
+                    &*source,
+                    &model.inner,
+                    start.parse::<Day>()?,
+                    end.parse::<Day>()?,
+                    &params,
+                    runtime,
+                )?)
+            })?;
+            Ok(PyFlow { inner, single })
+        })
     }
 
     fn matrix(&self, py: Python<'_>) -> PyResult<PyTable> {
-        self.table(py, || self.inner.matrix())
+        guard(py, || self.table(py, || self.inner.matrix()))
     }
 
     fn rates(&self, py: Python<'_>) -> PyResult<PyTable> {
-        self.table(py, || self.inner.rates())
+        guard(py, || self.table(py, || self.inner.rates()))
     }
 
     fn classes(&self, py: Python<'_>) -> PyResult<PyTable> {
-        self.table(py, || self.inner.classes())
+        guard(py, || self.table(py, || self.inner.classes()))
     }
 
     #[pyo3(signature = (benchmark=None, scope=None))]
     fn scenes(&self, py: Python<'_>, benchmark: Option<&PyFlow>, scope: Option<PyScope>) -> PyResult<PyTable> {
-        let scope = scope.map(scope_value);
-        self.table(py, || {
-            let other = match (benchmark, &scope) {
-                (None, _) => None,
-                (Some(other), Some(scope)) => Some((&other.inner, other.inner.scope_index(scope)?)),
-                (Some(other), None) => Some((&other.inner, 0)),
-            };
-            self.inner.scenes(other)
+        guard(py, || {
+            let scope = scope.map(scope_value);
+            self.table(py, || {
+                let other = match (benchmark, &scope) {
+                    (None, _) => None,
+                    (Some(other), Some(scope)) => Some((&other.inner, other.inner.scope_index(scope)?)),
+                    (Some(other), None) => Some((&other.inner, 0)),
+                };
+                self.inner.scenes(other)
+            })
         })
     }
 
     fn audience(&self, py: Python<'_>, scope: PyScope, from_stages: Vec<String>, to_stages: Vec<String>) -> PyResult<PyAudience> {
-        let scope = scope_value(scope);
-        guarded(py, || {
-            let from: Vec<&str> = from_stages.iter().map(String::as_str).collect();
-            let to: Vec<&str> = to_stages.iter().map(String::as_str).collect();
-            self.inner.audience(&scope, &from, &to)
+        guard(py, || {
+            let scope = scope_value(scope);
+            guarded(py, || {
+                let from: Vec<&str> = from_stages.iter().map(String::as_str).collect();
+                let to: Vec<&str> = to_stages.iter().map(String::as_str).collect();
+                self.inner.audience(&scope, &from, &to)
+            })
+            .map(PyAudience::new)
         })
-        .map(PyAudience::new)
     }
 
     #[pyo3(signature = (scope, name, from_stage=None))]
     fn class_audience(&self, py: Python<'_>, scope: PyScope, name: &str, from_stage: Option<&str>) -> PyResult<PyAudience> {
-        let scope = scope_value(scope);
-        guarded(py, || self.inner.class_audience(&scope, FlowClass::parse(name)?, from_stage)).map(PyAudience::new)
+        guard(py, || {
+            let scope = scope_value(scope);
+            guarded(py, || self.inner.class_audience(&scope, FlowClass::parse(name)?, from_stage)).map(PyAudience::new)
+        })
     }
 
     #[getter]
     fn scopes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let scopes = PyList::empty(py);
-        for scope in self.inner.scopes() {
-            scopes.append(scope_object(py, scope)?)?;
-        }
-        Ok(scopes)
+        guard(py, || {
+            let scopes = PyList::empty(py);
+            for scope in self.inner.scopes() {
+                scopes.append(scope_object(py, scope)?)?;
+            }
+            Ok(scopes)
+        })
     }
 
     #[getter]
-    fn universe(&self) -> PyUniverse {
-        PyUniverse::new(self.inner.universe().clone())
+    fn universe(&self, py: Python<'_>) -> PyResult<PyUniverse> {
+        guard(py, || Ok(PyUniverse::new(self.inner.universe().clone())))
     }
 
     /// The report as JSON.
-    fn report(&self) -> String {
-        self.inner.report().to_json().to_string()
+    fn report(&self, py: Python<'_>) -> PyResult<String> {
+        guard(py, || Ok(self.inner.report().to_json().to_string()))
     }
 
     /// The recipe as JSON.
-    fn recipe(&self) -> String {
-        self.inner.recipe().to_string()
+    fn recipe(&self, py: Python<'_>) -> PyResult<String> {
+        guard(py, || Ok(self.inner.recipe().to_string()))
     }
 }

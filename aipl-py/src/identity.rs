@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aipl_core::Error;
 use aipl_core::analyses::Report;
-use aipl_core::base::Zone;
+use aipl_core::base::{Zone, stop};
 use aipl_core::event::SchemaError;
 use aipl_core::identity::tables::Stop;
 use aipl_core::identity::{Guards, IdType, IdTypeOf, IdentityError, IdentityMap, Normalizer, People, Reading, Unknown, components};
@@ -17,12 +17,12 @@ use aipl_core::timeline::{
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchIterator, RecordBatchReader, UInt32Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, UInt32Type};
-use arrow::error::ArrowError;
 use pyo3::prelude::*;
 
 use crate::events::PyEvents;
+use crate::guard::guard;
 use crate::options::PyReadOptions;
-use crate::runtime::{detached, guarded};
+use crate::runtime::{detached, guarded, quick};
 use crate::stream;
 use crate::table::PyTable;
 
@@ -46,16 +46,20 @@ impl PyRows {
     }
 
     #[staticmethod]
-    fn of_events(events: &PyEvents) -> Self {
-        PyRows {
-            source: events.inner.shared_source(),
-        }
+    fn of_events(py: Python<'_>, events: &PyEvents) -> PyResult<Self> {
+        guard(py, || {
+            Ok(PyRows {
+                source: events.inner.shared_source(),
+            })
+        })
     }
 
     #[staticmethod]
-    fn of_arrow(data: &Bound<'_, PyAny>, place: &str, rows: Option<u64>, again: bool) -> PyResult<Self> {
-        let source = stream::source(data, place, rows, again)?;
-        Ok(PyRows { source: Arc::new(source) })
+    fn of_arrow(py: Python<'_>, data: &Bound<'_, PyAny>, place: &str, rows: Option<u64>, again: bool) -> PyResult<Self> {
+        guard(py, || {
+            let source = stream::source(data, place, rows, again)?;
+            Ok(PyRows { source: Arc::new(source) })
+        })
     }
 }
 
@@ -114,67 +118,81 @@ impl PyIdentityMap {
         how: How,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let inner = detached(py, progress.as_ref(), |runtime| {
-            let types: Vec<IdType> = serde_json::from_str(id_types).map_err(|error| Error::Parameter(format!("id_types: {error}")))?;
-            let (reading, on_error) = reading(how)?;
-            let guards = guards(max_people_per_id, max_component);
-            resolve_identities(&*rows.source, types, guards, &reading, on_error, runtime).map_err(Error::from)
-        })?;
-        Ok(PyIdentityMap { inner })
+        guard(py, || {
+            let inner = detached(py, progress.as_ref(), |runtime| {
+                let types: Vec<IdType> = serde_json::from_str(id_types).map_err(|error| Error::Parameter(format!("id_types: {error}")))?;
+                let (reading, on_error) = reading(how)?;
+                let guards = guards(max_people_per_id, max_component);
+                resolve_identities(&*rows.source, types, guards, &reading, on_error, runtime).map_err(Error::from)
+            })?;
+            Ok(PyIdentityMap { inner })
+        })
     }
 
     #[pyo3(signature = (rows, how, progress=None))]
     fn add(&self, py: Python<'_>, rows: &PyRows, how: How, progress: Option<Py<PyAny>>) -> PyResult<Self> {
-        let inner = detached(py, progress.as_ref(), |runtime| {
-            let (reading, on_error) = reading(how)?;
-            add_identities(&self.inner, &*rows.source, &reading, on_error, runtime).map_err(Error::from)
-        })?;
-        Ok(PyIdentityMap { inner })
+        guard(py, || {
+            let inner = detached(py, progress.as_ref(), |runtime| {
+                let (reading, on_error) = reading(how)?;
+                add_identities(&self.inner, &*rows.source, &reading, on_error, runtime).map_err(Error::from)
+            })?;
+            Ok(PyIdentityMap { inner })
+        })
     }
 
     fn unlink(&self, py: Python<'_>, left: (String, String), right: (String, String)) -> PyResult<Self> {
-        let inner = detached(py, None, |runtime| {
-            unlink_identities(&self.inner, (&left.0, &left.1), (&right.0, &right.1), runtime).map_err(Error::from)
-        })?;
-        Ok(PyIdentityMap { inner })
+        guard(py, || {
+            let inner = detached(py, None, |runtime| {
+                unlink_identities(&self.inner, (&left.0, &left.1), (&right.0, &right.1), runtime).map_err(Error::from)
+            })?;
+            Ok(PyIdentityMap { inner })
+        })
     }
 
     fn block(&self, py: Python<'_>, id_type: &str, id: &str) -> PyResult<Self> {
-        let inner = detached(py, None, |runtime| {
-            block_identity(&self.inner, id_type, id, runtime).map_err(Error::from)
-        })?;
-        Ok(PyIdentityMap { inner })
+        guard(py, || {
+            let inner = detached(py, None, |runtime| {
+                block_identity(&self.inner, id_type, id, runtime).map_err(Error::from)
+            })?;
+            Ok(PyIdentityMap { inner })
+        })
     }
 
     /// The kind of normalizer by name, in order.
     #[staticmethod]
-    fn normalizers() -> Vec<&'static str> {
-        Normalizer::ALL.map(|(name, _)| name).to_vec()
+    fn normalizers(py: Python<'_>) -> PyResult<Vec<&'static str>> {
+        guard(py, || Ok(Normalizer::ALL.map(|(name, _)| name).to_vec()))
     }
 
     /// What a name alone says of an id type, as JSON.
     #[staticmethod]
     fn named_type(py: Python<'_>, name: &str) -> PyResult<String> {
-        guarded(py, || {
-            serde_json::to_string(&IdType::named(name)).map_err(|error| Error::Parameter(error.to_string()))
+        guard(py, || {
+            quick(py, || {
+                serde_json::to_string(&IdType::named(name)).map_err(|error| Error::Parameter(error.to_string()))
+            })
         })
     }
 
     /// The id types as JSON.
     fn id_types(&self, py: Python<'_>) -> PyResult<String> {
-        guarded(py, || {
-            serde_json::to_string(self.inner.types()).map_err(|error| Error::Parameter(error.to_string()))
+        guard(py, || {
+            quick(py, || {
+                serde_json::to_string(self.inner.types()).map_err(|error| Error::Parameter(error.to_string()))
+            })
         })
     }
 
     #[getter]
-    fn guards(&self) -> (Option<u32>, Option<u32>) {
-        let guards = self.inner.guards();
-        (guards.max_people_per_id, guards.max_component)
+    fn guards(&self, py: Python<'_>) -> PyResult<(Option<u32>, Option<u32>)> {
+        guard(py, || {
+            let guards = self.inner.guards();
+            Ok((guards.max_people_per_id, guards.max_component))
+        })
     }
 
     fn lookup(&self, py: Python<'_>, id_type: &str, id: &str) -> PyResult<Option<i64>> {
-        guarded(py, || self.inner.lookup(id_type, id))
+        guard(py, || quick(py, || self.inner.lookup(id_type, id)))
     }
 
     fn person(&self, py: Python<'_>, person: i64) -> PyResult<Vec<(String, String)>> {
@@ -186,31 +204,33 @@ impl PyIdentityMap {
     }
 
     fn persons(&self, py: Python<'_>) -> PyResult<PyTable> {
-        let count = detached(py, None, |runtime| Ok::<_, Error>(runtime.run(|| self.inner.persons().0)))?;
-        let map = self.inner.clone();
-        let schema = aipl_core::identity::tables::PersonRows::schema();
-        let stream_schema = schema.clone();
-        let open = move |_: Python<'_>| {
-            let (_, rows) = map.persons();
-            Ok(Box::new(RecordBatchIterator::new(rows, stream_schema.clone())) as Box<dyn RecordBatchReader + Send>)
-        };
-        Ok(PyTable::of_stream(schema, count, Box::new(open)))
+        guard(py, || {
+            let count = detached(py, None, |runtime| Ok::<_, Error>(runtime.run(|| self.inner.persons().0)))?;
+            let map = self.inner.clone();
+            let schema = aipl_core::identity::tables::PersonRows::schema();
+            let stream_schema = schema.clone();
+            let open = move |_: Python<'_>| {
+                let (_, rows) = map.persons();
+                Ok(Box::new(RecordBatchIterator::new(rows, stream_schema.clone())) as Box<dyn RecordBatchReader + Send>)
+            };
+            Ok(PyTable::of_stream(schema, count, Box::new(open)))
+        })
     }
 
     fn refused(&self, py: Python<'_>) -> PyResult<PyTable> {
-        self.table(py, IdentityMap::refused)
+        guard(py, || self.table(py, IdentityMap::refused))
     }
 
     fn merges(&self, py: Python<'_>) -> PyResult<PyTable> {
-        self.table(py, IdentityMap::merges)
+        guard(py, || self.table(py, IdentityMap::merges))
     }
 
     fn ignored(&self, py: Python<'_>) -> PyResult<PyTable> {
-        self.table(py, |map, _| map.ignored())
+        guard(py, || self.table(py, |map, _| map.ignored()))
     }
 
     fn links(&self, py: Python<'_>, person: i64) -> PyResult<PyTable> {
-        self.table(py, |map, stop| map.links(person, stop))
+        guard(py, || self.table(py, |map, stop| map.links(person, stop)))
     }
 
     /// The account of the map as JSON.
@@ -220,33 +240,30 @@ impl PyIdentityMap {
 
     /// The map in the form in which it is stored.
     fn observations(&self, py: Python<'_>) -> PyResult<PyTable> {
-        let (count, rows) = guarded(py, || self.inner.observations())?;
-        let map = self.inner.clone();
-        let open = move |py: Python<'_>| {
-            let (_, rows) = guarded(py, || map.observations())?;
-            Ok(Box::new(rows) as Box<dyn RecordBatchReader + Send>)
-        };
-        Ok(PyTable::of_stream(rows.schema(), count, Box::new(open)))
+        guard(py, || {
+            let (count, rows) = guarded(py, || self.inner.observations())?;
+            let map = self.inner.clone();
+            let open = move |py: Python<'_>| {
+                let (_, rows) = guarded(py, || map.observations())?;
+                Ok(Box::new(rows) as Box<dyn RecordBatchReader + Send>)
+            };
+            Ok(PyTable::of_stream(rows.schema(), count, Box::new(open)))
+        })
     }
 
     #[staticmethod]
     fn from_observations(py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let reader = stream::open(data)?;
-        let inner = detached(py, None, |runtime| {
-            runtime.progress().begin(0);
+        guard(py, || {
+            let reader = stream::open(data)?;
             let schema = reader.schema();
-            let batches = reader.collect::<Vec<_>>();
-            let valid = |batch: Result<RecordBatch, ArrowError>| {
-                let batch = batch?;
-                batch.columns().iter().try_for_each(|column| column.to_data().validate_full())?;
-                Ok(batch)
-            };
-            let progress = runtime.progress().clone();
-            let map =
-                runtime.run(|| IdentityMap::from_observations(&schema, batches.into_iter().map(valid), &|| progress.is_canceled()))?;
-            Ok::<_, Error>(map)
-        })?;
-        Ok(PyIdentityMap { inner })
+            let batches = stream::all(py, reader, "observations")?;
+            let inner = guarded(py, || {
+                stream::check(&batches, "observations")?;
+                let map = IdentityMap::from_observations(&schema, batches.into_iter().map(Ok), &stop::requested)?;
+                Ok::<_, Error>(map)
+            })?;
+            Ok(PyIdentityMap { inner })
+        })
     }
 
     fn write_parquet(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
@@ -257,8 +274,10 @@ impl PyIdentityMap {
 
     #[staticmethod]
     fn read_parquet(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        let inner = detached(py, None, |runtime| read_identities(&path, runtime).map_err(Error::from))?;
-        Ok(PyIdentityMap { inner })
+        guard(py, || {
+            let inner = detached(py, None, |runtime| read_identities(&path, runtime).map_err(Error::from))?;
+            Ok(PyIdentityMap { inner })
+        })
     }
 
     /// Rows, identifiers and persons.
@@ -270,30 +289,34 @@ impl PyIdentityMap {
 
     /// Identifiers by type, in order of priority.
     fn ids_by_type(&self, py: Python<'_>) -> PyResult<Vec<(String, u64)>> {
-        guarded(py, || Ok::<_, Error>(self.inner.ids_by_type()))
+        guard(py, || quick(py, || Ok::<_, Error>(self.inner.ids_by_type())))
     }
 
     /// Values that could not be used, by reason.
-    fn rejected(&self) -> Vec<(&'static str, u64)> {
-        let tally = self.inner.tally();
-        tally.rejected.iter().map(|(reason, count)| (reason.code(), *count)).collect()
+    fn rejected(&self, py: Python<'_>) -> PyResult<Vec<(&'static str, u64)>> {
+        guard(py, || {
+            let tally = self.inner.tally();
+            Ok(tally.rejected.iter().map(|(reason, count)| (reason.code(), *count)).collect())
+        })
     }
 
     /// What became of rows, as the JSON of a report.
-    fn rows_report(&self) -> String {
-        let report = Report {
-            tally: self.inner.tally().clone(),
-            notes: Vec::new(),
-            elapsed: Duration::ZERO,
-            threads: 0,
-            identity: None,
-        };
-        report.to_json().to_string()
+    fn rows_report(&self, py: Python<'_>) -> PyResult<String> {
+        guard(py, || {
+            let report = Report {
+                tally: self.inner.tally().clone(),
+                notes: Vec::new(),
+                elapsed: Duration::ZERO,
+                threads: 0,
+                identity: None,
+            };
+            Ok(report.to_json().to_string())
+        })
     }
 
     #[getter]
-    fn nbytes(&self) -> usize {
-        self.inner.nbytes()
+    fn nbytes(&self, py: Python<'_>) -> PyResult<usize> {
+        guard(py, || Ok(self.inner.nbytes()))
     }
 }
 
@@ -325,26 +348,27 @@ pub fn people(map: &PyIdentityMap, id_type: Option<String>, column: Option<Strin
 #[pyfunction]
 #[pyo3(signature = (links, nodes=None))]
 pub fn connected_components(py: Python<'_>, links: &Bound<'_, PyAny>, nodes: Option<usize>) -> PyResult<PyTable> {
-    let reader = stream::open(links)?;
-    let roots = detached(py, None, |runtime| labeled(reader, nodes, runtime))?;
-    let column: ArrayRef = Arc::new(UInt32Array::from(roots));
-    let batch = RecordBatch::try_from_iter_with_nullable([("component", column, false)]);
-    let batch = guarded(py, || batch.map_err(|error| Error::Parameter(error.to_string())))?;
-    Ok(PyTable::of_batch(batch))
+    guard(py, || {
+        let batches = stream::all(py, stream::open(links)?, "links")?;
+        let roots = detached(py, None, |runtime| labeled(&batches, nodes, runtime))?;
+        let column: ArrayRef = Arc::new(UInt32Array::from(roots));
+        let batch = RecordBatch::try_from_iter_with_nullable([("component", column, false)]);
+        let batch = quick(py, || batch.map_err(|error| Error::Parameter(error.to_string())))?;
+        Ok(PyTable::of_batch(batch))
+    })
 }
 
-fn labeled(reader: Box<dyn RecordBatchReader + Send>, nodes: Option<usize>, runtime: &Runtime<'_>) -> Result<Vec<u32>, Error> {
+/// The two columns of node numbers.
+fn ends(batches: &[RecordBatch]) -> Result<[Vec<ArrayRef>; 2], Error> {
     let wrong = |problem: String| Error::Parameter(format!("links: {problem}"));
-    if reader.schema().fields().len() != 2 {
-        return Err(wrong(format!(
-            "two columns of node numbers are needed, not {}",
-            reader.schema().fields().len()
-        )));
+    let columns = batches.first().map_or(0, RecordBatch::num_columns);
+    if columns != 2 {
+        return Err(wrong(format!("two columns of node numbers are needed, not {columns}")));
     }
     let mut ends: [Vec<ArrayRef>; 2] = [Vec::new(), Vec::new()];
-    for batch in reader {
-        let batch = batch.map_err(|error| wrong(error.to_string()))?;
+    for batch in batches {
         for (kept, column) in ends.iter_mut().zip(batch.columns()) {
+            stop::checkpoint()?;
             if !column.data_type().is_integer() {
                 return Err(wrong(format!("node numbers are integers, not {}", column.data_type())));
             }
@@ -358,6 +382,11 @@ fn labeled(reader: Box<dyn RecordBatchReader + Send>, nodes: Option<usize>, runt
             kept.push(numbers);
         }
     }
+    Ok(ends)
+}
+
+fn labeled(batches: &[RecordBatch], nodes: Option<usize>, runtime: &Runtime<'_>) -> Result<Vec<u32>, Error> {
+    let ends = runtime.run(|| ends(batches))?;
     let slices =
         |arrays: &[ArrayRef]| -> Vec<UInt32Array> { arrays.iter().map(|array| array.as_primitive::<UInt32Type>().clone()).collect() };
     let (left, right) = (slices(&ends[0]), slices(&ends[1]));

@@ -9,10 +9,12 @@ mod bank;
 mod errors;
 mod events;
 mod flow;
+mod guard;
 mod identity;
 mod ids;
 mod log;
 mod measured;
+mod memory;
 mod model;
 mod options;
 mod over_time;
@@ -26,10 +28,14 @@ mod values;
 
 use pyo3::prelude::*;
 
+#[global_allocator]
+static ALLOCATOR: memory::Careful = memory::Careful;
+
 /// The extension module.
 #[pymodule(gil_used = true)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     errors::record_panics();
+    memory::put_by();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<schema::PySchema>()?;
     module.add_class::<options::PyReadOptions>()?;
@@ -71,7 +77,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(rfm::py_grow_opportunity, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::num_threads, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::set_num_threads, module)?)?;
-    module.add_function(wrap_pyfunction!(runtime::raise_panic, module)?)?;
+    module.add_function(wrap_pyfunction!(guard::panic_next, module)?)?;
     let names = [
         "Attributes",
         "Audience",
@@ -107,9 +113,9 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
         "membership",
         "new_vs_existing",
         "num_threads",
+        "panic_next",
         "penetration",
         "profile",
-        "raise_panic",
         "retention",
         "set_num_threads",
         "timeline",

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use crate::audience::PyUniverse;
 use crate::bank::PyDataBank;
 use crate::events::PyEvents;
+use crate::guard::guard;
 use crate::runtime::{detached, guarded};
 
 /// Events in memory.
@@ -43,10 +44,12 @@ impl PyEventLog {
     #[staticmethod]
     #[pyo3(signature = (events, columns=None, progress=None))]
     fn load(py: Python<'_>, events: &PyEvents, columns: Option<Vec<String>>, progress: Option<Py<PyAny>>) -> PyResult<Self> {
-        let inner = detached(py, progress.as_ref(), |runtime| {
-            events.inner.log(columns.as_deref(), None, runtime).map_err(Error::from)
-        })?;
-        Ok(PyEventLog { inner })
+        guard(py, || {
+            let inner = detached(py, progress.as_ref(), |runtime| {
+                events.inner.log(columns.as_deref(), None, runtime).map_err(Error::from)
+            })?;
+            Ok(PyEventLog { inner })
+        })
     }
 
     /// What the log holds, as JSON.
@@ -55,29 +58,31 @@ impl PyEventLog {
     }
 
     /// The account of the rows that were read to make it, as JSON.
-    fn report(&self) -> String {
-        let (elapsed, threads) = self.inner.effort();
-        let report = Report {
-            tally: self.inner.tally().clone(),
-            notes: Vec::new(),
-            elapsed,
-            threads,
-            identity: IdentityCounts::of(self.inner.universe()),
-        };
-        report.to_json().to_string()
+    fn report(&self, py: Python<'_>) -> PyResult<String> {
+        guard(py, || {
+            let (elapsed, threads) = self.inner.effort();
+            let report = Report {
+                tally: self.inner.tally().clone(),
+                notes: Vec::new(),
+                elapsed,
+                threads,
+                identity: IdentityCounts::of(self.inner.universe()),
+            };
+            Ok(report.to_json().to_string())
+        })
     }
 
     #[getter]
-    fn universe(&self) -> PyUniverse {
-        PyUniverse::new(self.inner.universe().clone())
+    fn universe(&self, py: Python<'_>) -> PyResult<PyUniverse> {
+        guard(py, || Ok(PyUniverse::new(self.inner.universe().clone())))
     }
 
     #[getter]
-    fn tz(&self) -> String {
-        self.inner.zone().name().to_owned()
+    fn tz(&self, py: Python<'_>) -> PyResult<String> {
+        guard(py, || Ok(self.inner.zone().name().to_owned()))
     }
 
-    fn __len__(&self) -> usize {
-        self.inner.rows()
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        guard(py, || Ok(self.inner.rows()))
     }
 }

@@ -11,6 +11,7 @@ use arrow::array::RecordBatch;
 use pyo3::prelude::*;
 
 use crate::audience::PyAudience;
+use crate::guard::guard;
 use crate::identity::{PyIdentityMap, people};
 use crate::ids::{PyScope, scope_value};
 use crate::runtime::{detached, guarded};
@@ -59,26 +60,30 @@ impl PyMeasured {
 #[pymethods]
 impl PyMeasured {
     fn table(&self, py: Python<'_>, number: usize) -> PyResult<PyTable> {
-        let table = self.tables.get(number).cloned();
-        table
-            .map(PyTable::of_batch)
-            .ok_or_else(|| crate::errors::exception(py, "InternalError", &format!("an answer without table {number}")))
+        guard(py, || {
+            let table = self.tables.get(number).cloned();
+            table
+                .map(PyTable::of_batch)
+                .ok_or_else(|| crate::errors::exception(py, "InternalError", &format!("an answer without table {number}")))
+        })
     }
 
     /// The report as JSON.
-    fn report(&self) -> String {
-        self.report.to_json().to_string()
+    fn report(&self, py: Python<'_>) -> PyResult<String> {
+        guard(py, || Ok(self.report.to_json().to_string()))
     }
 
     /// The recipe as JSON.
-    fn recipe(&self) -> String {
-        self.recipe.to_string()
+    fn recipe(&self, py: Python<'_>) -> PyResult<String> {
+        guard(py, || Ok(self.recipe.to_string()))
     }
 
     /// Who stands in a cell; asked of the source again.
     fn audience(&self, py: Python<'_>, scope: Option<PyScope>, cell: Cell) -> PyResult<PyAudience> {
-        let scope = scope.map(scope_value);
-        detached(py, None, |runtime| (self.ask)(scope.as_ref(), &cell, runtime).map_err(Error::from)).map(PyAudience::new)
+        guard(py, || {
+            let scope = scope.map(scope_value);
+            detached(py, None, |runtime| (self.ask)(scope.as_ref(), &cell, runtime).map_err(Error::from)).map(PyAudience::new)
+        })
     }
 }
 
@@ -132,12 +137,14 @@ impl PyAttributes {
     #[staticmethod]
     #[pyo3(signature = (table, consumer, tags=None))]
     fn read(py: Python<'_>, table: &Bound<'_, PyAny>, consumer: &str, tags: Option<Vec<String>>) -> PyResult<Self> {
-        let reader = stream::open(table)?;
-        let inner = guarded(py, || {
-            let batches = stream::all(reader, "attributes")?;
-            Attributes::read(batches, consumer, tags.as_deref()).map_err(Error::from)
-        })?;
-        Ok(PyAttributes { inner })
+        guard(py, || {
+            let batches = stream::all(py, stream::open(table)?, "attributes")?;
+            let inner = guarded(py, || {
+                stream::check(&batches, "attributes")?;
+                Attributes::read(batches, consumer, tags.as_deref()).map_err(Error::from)
+            })?;
+            Ok(PyAttributes { inner })
+        })
     }
 
     /// The same tags of persons.
@@ -150,17 +157,19 @@ impl PyAttributes {
     }
 
     #[getter]
-    fn tags(&self) -> Vec<String> {
-        self.inner.tags().into_iter().map(str::to_owned).collect()
+    fn tags(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        guard(py, || Ok(self.inner.tags().into_iter().map(str::to_owned).collect()))
     }
 
     /// Consumers; those whose rows disagree; rows that were rejected, as JSON.
-    fn account(&self) -> (usize, u64, String) {
-        let rejected = self.inner.tally().rejected_json().to_string();
-        (self.inner.consumers(), self.inner.disagreeing(), rejected)
+    fn account(&self, py: Python<'_>) -> PyResult<(usize, u64, String)> {
+        guard(py, || {
+            let rejected = self.inner.tally().rejected_json().to_string();
+            Ok((self.inner.consumers(), self.inner.disagreeing(), rejected))
+        })
     }
 
-    fn __len__(&self) -> usize {
-        self.inner.consumers()
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        guard(py, || Ok(self.inner.consumers()))
     }
 }

@@ -3,11 +3,11 @@
 use aipl_core::model::{ModelError, StageModel};
 use pyo3::prelude::*;
 
+use crate::guard::guard;
 use crate::runtime::guarded;
 
 /// A checked stage model.
-#[pyclass(frozen, eq, module = "aipl._core", name = "StageModel")]
-#[derive(PartialEq)]
+#[pyclass(frozen, module = "aipl._core", name = "StageModel")]
 pub struct PyModel {
     pub inner: StageModel,
 }
@@ -21,23 +21,23 @@ impl PyModel {
 #[pymethods]
 impl PyModel {
     #[staticmethod]
-    fn presets() -> Vec<&'static str> {
-        StageModel::presets().collect()
+    fn presets(py: Python<'_>) -> PyResult<Vec<&'static str>> {
+        guard(py, || Ok(StageModel::presets().collect()))
     }
 
     #[staticmethod]
     fn preset(py: Python<'_>, name: &str) -> PyResult<Self> {
-        Self::read(py, || StageModel::preset(name))
+        guard(py, || Self::read(py, || StageModel::preset(name)))
     }
 
     #[staticmethod]
     fn from_toml(py: Python<'_>, text: &str) -> PyResult<Self> {
-        Self::read(py, || StageModel::from_toml(text))
+        guard(py, || Self::read(py, || StageModel::from_toml(text)))
     }
 
     #[staticmethod]
     fn from_json(py: Python<'_>, text: &str) -> PyResult<Self> {
-        Self::read(py, || StageModel::from_json(text))
+        guard(py, || Self::read(py, || StageModel::from_json(text)))
     }
 
     fn to_toml(&self, py: Python<'_>) -> PyResult<String> {
@@ -52,28 +52,35 @@ impl PyModel {
         guarded(py, || Ok::<_, ModelError>(self.inner.describe()))
     }
 
-    #[getter]
-    fn id(&self) -> &str {
-        &self.inner.id
+    fn __eq__(&self, py: Python<'_>, other: &PyModel) -> PyResult<bool> {
+        guard(py, || Ok(self.inner == other.inner))
     }
 
     #[getter]
-    fn version(&self) -> i64 {
-        self.inner.version
+    fn id(&self, py: Python<'_>) -> PyResult<&str> {
+        guard(py, || Ok(self.inner.id.as_str()))
     }
 
     #[getter]
-    fn scope(&self) -> &'static str {
-        self.inner.scope.name()
+    fn version(&self, py: Python<'_>) -> PyResult<i64> {
+        guard(py, || Ok(self.inner.version))
+    }
+
+    #[getter]
+    fn scope(&self, py: Python<'_>) -> PyResult<&'static str> {
+        guard(py, || Ok(self.inner.scope.name()))
     }
 
     /// Codes and names, lowest first.
     #[getter]
-    fn stages(&self) -> Vec<(&str, &str)> {
-        self.inner
-            .stages
-            .iter()
-            .map(|stage| (stage.code.as_str(), stage.name.as_str()))
-            .collect()
+    fn stages(&self, py: Python<'_>) -> PyResult<Vec<(&str, &str)>> {
+        guard(py, || {
+            Ok(self
+                .inner
+                .stages
+                .iter()
+                .map(|stage| (stage.code.as_str(), stage.name.as_str()))
+                .collect())
+        })
     }
 }

@@ -3,6 +3,8 @@
 use aipl_core::source::ReadOptions;
 use pyo3::prelude::*;
 
+use crate::guard::guard;
+
 /// Limits that files are read with.
 #[pyclass(frozen, module = "aipl._core", name = "ReadOptions")]
 pub struct PyReadOptions {
@@ -13,22 +15,25 @@ pub struct PyReadOptions {
 impl PyReadOptions {
     #[new]
     fn new(
+        py: Python<'_>,
         max_columns: usize,
         max_depth: usize,
         max_metadata_bytes: u64,
         max_rows: u64,
         max_decoded_bytes: u64,
         verify_checksums: bool,
-    ) -> Self {
-        PyReadOptions {
-            inner: ReadOptions {
-                max_columns,
-                max_depth,
-                max_metadata_bytes,
-                max_rows,
-                max_decoded_bytes,
-                verify_checksums,
-            },
-        }
+    ) -> PyResult<Self> {
+        guard(py, || {
+            Ok(PyReadOptions {
+                inner: ReadOptions {
+                    max_columns,
+                    max_depth,
+                    max_metadata_bytes,
+                    max_rows,
+                    max_decoded_bytes,
+                    verify_checksums,
+                },
+            })
+        })
     }
 }

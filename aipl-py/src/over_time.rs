@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 
 use crate::audience::PyAudience;
 use crate::flow::without_scope;
+use crate::guard::guard;
 use crate::ids::{PyId, PyScope, scope_value};
 use crate::log::PySource;
 use crate::model::PyModel;
@@ -47,23 +48,25 @@ pub fn py_trend(
     measure: &str,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Answered> {
-    let (source, scopes) = (source.timelines(), self::scopes(scopes));
-    let answer = detached(py, progress.as_ref(), |runtime| {
-        let params = TrendParams {
-            scopes,
-            step: Step::parse(step)?,
-            measure: Measure::parse(measure)?,
-        };
-        Ok::<_, Error>(trend(
-            &*source,
-            &model.inner,
-            start.parse::<Day>()?,
-            end.parse::<Day>()?,
-            &params,
-            runtime,
-        )?)
-    })?;
-    Ok(answered(answer, false))
+    guard(py, || {
+        let (source, scopes) = (source.timelines(), self::scopes(scopes));
+        let answer = detached(py, progress.as_ref(), |runtime| {
+            let params = TrendParams {
+                scopes,
+                step: Step::parse(step)?,
+                measure: Measure::parse(measure)?,
+            };
+            Ok::<_, Error>(trend(
+                &*source,
+                &model.inner,
+                start.parse::<Day>()?,
+                end.parse::<Day>()?,
+                &params,
+                runtime,
+            )?)
+        })?;
+        Ok(answered(answer, false))
+    })
 }
 
 #[pyfunction]
@@ -79,16 +82,18 @@ pub fn py_flow_triangle(
     within: Option<&PyAudience>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Answered> {
-    let params = TriangleParams {
-        scopes: self::scopes(scopes),
-        within: within.map(|audience| audience.inner.clone()),
-    };
-    let source = source.timelines();
-    let answer = detached(py, progress.as_ref(), |runtime| {
-        let days = days.iter().map(|day| day.parse::<Day>()).collect::<Result<Vec<_>, _>>()?;
-        Ok::<_, Error>(flow_triangle(&*source, &model.inner, &days, &params, runtime)?)
-    })?;
-    Ok(answered(answer, single))
+    guard(py, || {
+        let params = TriangleParams {
+            scopes: self::scopes(scopes),
+            within: within.map(|audience| audience.inner.clone()),
+        };
+        let source = source.timelines();
+        let answer = detached(py, progress.as_ref(), |runtime| {
+            let days = days.iter().map(|day| day.parse::<Day>()).collect::<Result<Vec<_>, _>>()?;
+            Ok::<_, Error>(flow_triangle(&*source, &model.inner, &days, &params, runtime)?)
+        })?;
+        Ok(answered(answer, single))
+    })
 }
 
 #[pyfunction]
@@ -102,11 +107,13 @@ pub fn py_history(
     single: bool,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Answered> {
-    let (source, consumer, scopes) = (source.timelines(), IdValue::from(consumer), self::scopes(scopes));
-    let answer = detached(py, progress.as_ref(), |runtime| {
-        history(&*source, &model.inner, &consumer, scopes.as_deref(), runtime).map_err(Error::from)
-    })?;
-    Ok(answered(answer, single))
+    guard(py, || {
+        let (source, consumer, scopes) = (source.timelines(), IdValue::from(consumer), self::scopes(scopes));
+        let answer = detached(py, progress.as_ref(), |runtime| {
+            history(&*source, &model.inner, &consumer, scopes.as_deref(), runtime).map_err(Error::from)
+        })?;
+        Ok(answered(answer, single))
+    })
 }
 
 /// The table, its report and recipe, and how many events there are of all brands.
@@ -119,12 +126,14 @@ pub fn py_timeline(
     brand: Option<PyId>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<(PyTable, String, String, usize)> {
-    let (source, consumer, brand) = (source.timelines(), IdValue::from(consumer), brand.map(IdValue::from));
-    let (answer, total) = detached(py, progress.as_ref(), |runtime| {
-        timeline(&*source, &consumer, brand.as_ref(), runtime).map_err(Error::from)
-    })?;
-    let (table, report, recipe) = answered(answer, false);
-    Ok((table, report, recipe, total))
+    guard(py, || {
+        let (source, consumer, brand) = (source.timelines(), IdValue::from(consumer), brand.map(IdValue::from));
+        let (answer, total) = detached(py, progress.as_ref(), |runtime| {
+            timeline(&*source, &consumer, brand.as_ref(), runtime).map_err(Error::from)
+        })?;
+        let (table, report, recipe) = answered(answer, false);
+        Ok((table, report, recipe, total))
+    })
 }
 
 #[pyfunction]
@@ -142,23 +151,25 @@ pub fn py_transition_drivers(
     within: Option<&PyAudience>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Answered> {
-    let (source, scope) = (source.timelines(), scope_value(scope));
-    let params = DriverParams {
-        within: within.map(|audience| audience.inner.clone()),
-    };
-    let answer = detached(py, progress.as_ref(), |runtime| {
-        let range = (days.0.parse::<Day>()?, days.1.parse::<Day>()?);
-        let to: Vec<&str> = to_stages.iter().map(String::as_str).collect();
-        Ok::<_, Error>(transition_drivers(
-            &*source,
-            &model.inner,
-            range,
-            &scope,
-            (from_stage, &to),
-            by,
-            &params,
-            runtime,
-        )?)
-    })?;
-    Ok(answered(answer, false))
+    guard(py, || {
+        let (source, scope) = (source.timelines(), scope_value(scope));
+        let params = DriverParams {
+            within: within.map(|audience| audience.inner.clone()),
+        };
+        let answer = detached(py, progress.as_ref(), |runtime| {
+            let range = (days.0.parse::<Day>()?, days.1.parse::<Day>()?);
+            let to: Vec<&str> = to_stages.iter().map(String::as_str).collect();
+            Ok::<_, Error>(transition_drivers(
+                &*source,
+                &model.inner,
+                range,
+                &scope,
+                (from_stage, &to),
+                by,
+                &params,
+                runtime,
+            )?)
+        })?;
+        Ok(answered(answer, false))
+    })
 }

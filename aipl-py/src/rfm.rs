@@ -6,6 +6,7 @@ use aipl_core::base::{Day, Decimal6};
 use pyo3::prelude::*;
 
 use crate::audience::PyAudience;
+use crate::guard::guard;
 use crate::ids::{PyScope, scope_value};
 use crate::log::PySource;
 use crate::measured::days;
@@ -45,31 +46,35 @@ impl PyRfm {
         thresholds: Option<Thresholds>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let (source, scopes) = (source.timelines(), self::scopes(scopes));
-        let inner = detached(py, progress.as_ref(), |runtime| {
-            let scheme = match (thresholds, scheme) {
-                (Some(thresholds), _) => custom(thresholds)?,
-                (None, "quintile") => RfmScheme::Quintile,
-                (None, _) => RfmScheme::Mean,
-            };
-            let params = RfmParams { scopes, window, scheme };
-            Ok::<_, Error>(rfm(&*source, as_of.parse::<Day>()?, &params, runtime)?)
-        })?;
-        Ok(PyRfm { inner })
+        guard(py, || {
+            let (source, scopes) = (source.timelines(), self::scopes(scopes));
+            let inner = detached(py, progress.as_ref(), |runtime| {
+                let scheme = match (thresholds, scheme) {
+                    (Some(thresholds), _) => custom(thresholds)?,
+                    (None, "quintile") => RfmScheme::Quintile,
+                    (None, _) => RfmScheme::Mean,
+                };
+                let params = RfmParams { scopes, window, scheme };
+                Ok::<_, Error>(rfm(&*source, as_of.parse::<Day>()?, &params, runtime)?)
+            })?;
+            Ok(PyRfm { inner })
+        })
     }
 
     fn table(&self, py: Python<'_>) -> PyResult<Answered> {
-        Ok(answered(guarded(py, || self.inner.table())?, false))
+        guard(py, || Ok(answered(guarded(py, || self.inner.table())?, false)))
     }
 
     fn summary(&self, py: Python<'_>) -> PyResult<Answered> {
-        Ok(answered(guarded(py, || self.inner.summary())?, false))
+        guard(py, || Ok(answered(guarded(py, || self.inner.summary())?, false)))
     }
 
     #[pyo3(signature = (kind, scope=None))]
     fn audience(&self, py: Python<'_>, kind: &str, scope: Option<PyScope>) -> PyResult<PyAudience> {
-        let scope = scope.map(scope_value);
-        guarded(py, || self.inner.audience(kind, scope.as_ref())).map(PyAudience::new)
+        guard(py, || {
+            let scope = scope.map(scope_value);
+            guarded(py, || self.inner.audience(kind, scope.as_ref())).map(PyAudience::new)
+        })
     }
 }
 
@@ -87,14 +92,16 @@ pub fn py_grow_opportunity(
     given: Option<[Option<f64>; 3]>,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Answered> {
-    let (source, scopes, panel) = (source.timelines(), self::scopes(scopes), self::scopes(panel));
-    let benchmark = match (given, benchmark) {
-        (Some(values), _) => Benchmark::Given(values),
-        (None, "median") => Benchmark::Median,
-        (None, _) => Benchmark::Mean,
-    };
-    let answer = detached(py, progress.as_ref(), |runtime| {
-        grow_opportunity(&*source, days(&period)?, (scopes.as_deref(), panel.as_deref()), &benchmark, runtime).map_err(Error::from)
-    })?;
-    Ok(answered(answer, false))
+    guard(py, || {
+        let (source, scopes, panel) = (source.timelines(), self::scopes(scopes), self::scopes(panel));
+        let benchmark = match (given, benchmark) {
+            (Some(values), _) => Benchmark::Given(values),
+            (None, "median") => Benchmark::Median,
+            (None, _) => Benchmark::Mean,
+        };
+        let answer = detached(py, progress.as_ref(), |runtime| {
+            grow_opportunity(&*source, days(&period)?, (scopes.as_deref(), panel.as_deref()), &benchmark, runtime).map_err(Error::from)
+        })?;
+        Ok(answered(answer, false))
+    })
 }

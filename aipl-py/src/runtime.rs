@@ -1,8 +1,7 @@
-//! The one way into the core: interpreter detached, panics caught, on the library's own threads, with Ctrl-C watched.
+//! The one way into the core: interpreter detached, on the library's own threads, with Ctrl-C watched.
 
 use std::cell::Cell;
 use std::mem;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aipl_core::Error;
@@ -11,7 +10,8 @@ use aipl_core::timeline::{Progress, Runtime};
 use pyo3::prelude::*;
 use rayon::ThreadPool;
 
-use crate::errors::{exception, internal, refusal};
+use crate::errors::{exception, refusal};
+use crate::guard::guard;
 
 /// The most threads that can be asked for.
 const MAX_THREADS: usize = 1024;
@@ -57,18 +57,20 @@ fn wanted(py: Python<'_>, state: &mut State) -> PyResult<usize> {
 /// The number of threads that questions run on.
 #[pyfunction]
 pub fn num_threads(py: Python<'_>) -> PyResult<usize> {
-    wanted(py, &mut POOL.lock().unwrap_or_else(PoisonError::into_inner))
+    guard(py, || wanted(py, &mut POOL.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
 /// Sets the number of threads for the questions that follow.
 #[pyfunction]
 pub fn set_num_threads(py: Python<'_>, n: usize) -> PyResult<()> {
-    if !(1..=MAX_THREADS).contains(&n) {
-        let message = format!("n: {n} is not a whole number from 1 to {MAX_THREADS}");
-        return Err(exception(py, "ParameterError", &message));
-    }
-    POOL.lock().unwrap_or_else(PoisonError::into_inner).wanted = Some(n);
-    Ok(())
+    guard(py, || {
+        if !(1..=MAX_THREADS).contains(&n) {
+            let message = format!("n: {n} is not a whole number from 1 to {MAX_THREADS}");
+            return Err(exception(py, "ParameterError", &message));
+        }
+        POOL.lock().unwrap_or_else(PoisonError::into_inner).wanted = Some(n);
+        Ok(())
+    })
 }
 
 fn pool(py: Python<'_>) -> PyResult<Arc<ThreadPool>> {
@@ -80,8 +82,7 @@ fn pool(py: Python<'_>) -> PyResult<Arc<ThreadPool>> {
     {
         return Ok(built.pool.clone());
     }
-    let fresh =
-        build_pool(threads).map_err(|error| exception(py, "AiplError", &format!("{threads} threads cannot be started: {error}")))?;
+    let fresh = start(py, threads)?;
     let built = Built {
         process,
         pool: fresh.clone(),
@@ -93,13 +94,15 @@ fn pool(py: Python<'_>) -> PyResult<Arc<ThreadPool>> {
     Ok(fresh)
 }
 
-/// Runs work that needs no threads: detached, panics caught.
+/// Runs work that is done before a thread could take it over.
+pub fn quick<T, E: Into<Error>>(py: Python<'_>, work: impl FnOnce() -> Result<T, E>) -> PyResult<T> {
+    guard(py, || work().map_err(|error| refusal(py, &error.into())))
+}
+
+/// Runs work that needs no threads of its own but may take long: on a thread of the pool, while the calling thread
+/// watches for signals. On one, the work is asked to stop ([`aipl_core::base::stop`]) and waited for.
 pub fn guarded<T: Send, E: Into<Error>>(py: Python<'_>, work: impl FnOnce() -> Result<T, E> + Send) -> PyResult<T> {
-    let outcome = py.detach(|| catch_unwind(AssertUnwindSafe(|| work().map_err(Into::into))));
-    match outcome {
-        Ok(result) => result.map_err(|error| refusal(py, &error)),
-        Err(panic) => Err(internal(py, &*panic)),
-    }
+    detached(py, None, |runtime| runtime.run(|| work().map_err(Into::<Error>::into)))
 }
 
 thread_local! {
@@ -123,8 +126,14 @@ impl Drop for Nested {
 
 /// A pool for a question within a question: the outer one's workers hold every thread of the shared pool while they wait.
 fn own_pool(py: Python<'_>) -> PyResult<Arc<ThreadPool>> {
-    let threads = num_threads(py)?;
-    build_pool(threads).map_err(|error| exception(py, "AiplError", &format!("{threads} threads cannot be started: {error}")))
+    start(py, wanted(py, &mut POOL.lock().unwrap_or_else(PoisonError::into_inner))?)
+}
+
+fn start(py: Python<'_>, threads: usize) -> PyResult<Arc<ThreadPool>> {
+    build_pool(threads).map_err(|error| {
+        let message = format!("{threads} threads cannot be started: {error}; a limit of memory or of processes is in the way");
+        exception(py, "MemoryLimitError", &message)
+    })
 }
 
 /// Runs a question: detached, panics caught, on the library's own pool, watching for signals and telling of progress.
@@ -133,52 +142,56 @@ pub fn detached<T: Send, E: Into<Error>>(
     progress: Option<&Py<PyAny>>,
     work: impl FnOnce(&Runtime<'_>) -> Result<T, E> + Send,
 ) -> PyResult<T> {
-    let nested = Nested::enter();
-    let pool = if nested.0 > 0 { own_pool(py)? } else { pool(py)? };
-    let stopped: Mutex<Option<PyErr>> = Mutex::new(None);
-    let stop = |error: PyErr, at: &Progress| {
-        at.cancel();
-        // A second interrupt while the threads come to rest changes nothing.
-        stopped.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-    };
-    let poll = |at: &Progress| {
-        let looked = Python::try_attach(|py| {
-            let tell = |progress: &Py<PyAny>| {
-                let (done, total) = at.rows();
-                progress.call1(py, (done, total)).map(drop)
-            };
-            let told = py
-                .check_signals()
-                .and_then(|()| if at.is_canceled() { Ok(()) } else { progress.map_or(Ok(()), tell) });
-            if let Err(error) = told {
-                stop(error, at);
-            }
-        });
-        if looked.is_none() {
-            // The interpreter is going away, and with it whoever asked.
-            at.cancel();
-        }
-    };
-    let outcome = py.detach(|| {
-        catch_unwind(AssertUnwindSafe(|| {
-            let runtime = Runtime::new(pool).with_poll(poll);
-            let result = work(&runtime).map_err(Into::into);
+    guard(py, || {
+        let nested = Nested::enter();
+        let pool = if nested.0 > 0 { own_pool(py)? } else { pool(py)? };
+        let watch = Watch {
+            told: progress,
+            stopped: Mutex::new(None),
+        };
+        let outcome = py.detach(|| {
+            let runtime = Runtime::new(pool).with_poll(|at| watch.look(at));
+            let result = runtime.progress().stop().during(|| work(&runtime)).map_err(Into::into);
             if result.is_ok() {
-                poll(runtime.progress());
+                watch.look(runtime.progress());
             }
             result
-        }))
-    });
-    match (stopped.into_inner().unwrap_or_else(PoisonError::into_inner), outcome) {
-        (Some(stopped), _) => Err(stopped),
-        (None, Ok(result)) => result.map_err(|error| refusal(py, &error)),
-        (None, Err(panic)) => Err(internal(py, &*panic)),
-    }
+        });
+        match watch.stopped.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(stopped) => Err(stopped),
+            None => outcome.map_err(|error| refusal(py, &error)),
+        }
+    })
 }
 
-/// Panics inside the core's door, so that tests can see what becomes of it.
-#[pyfunction]
-#[allow(clippy::panic, reason = "this is what it is for")]
-pub fn raise_panic(py: Python<'_>) -> PyResult<()> {
-    guarded(py, || -> Result<(), Error> { panic!("asked to panic") })
+/// What the calling thread does while it waits.
+struct Watch<'a> {
+    /// Who is told of progress.
+    told: Option<&'a Py<PyAny>>,
+    /// Why the question was stopped: what a signal handler or `told` raised.
+    stopped: Mutex<Option<PyErr>>,
+}
+
+impl Watch<'_> {
+    /// Looks for signals, tells of progress; what these raise cancels the question.
+    fn look(&self, at: &Progress) {
+        let looked = Python::try_attach(|py| py.check_signals().and_then(|()| self.tell(py, at)));
+        match looked {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                at.cancel();
+                // A second interrupt while the threads come to rest changes nothing.
+                self.stopped.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+            // The interpreter is going away, and with it whoever asked.
+            None => at.cancel(),
+        }
+    }
+
+    fn tell(&self, py: Python<'_>, at: &Progress) -> PyResult<()> {
+        match self.told {
+            Some(told) if !at.is_canceled() => told.call1(py, at.rows()).map(drop),
+            _ => Ok(()),
+        }
+    }
 }

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::audience::{PyAudience, PyUniverse};
+use crate::guard::guard;
 use crate::ids::{PyScope, scope_object, scope_value};
 use crate::log::PySource;
 use crate::model::PyModel;
@@ -31,13 +32,15 @@ impl PySnapshot {
         scopes: Option<Vec<PyScope>>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        let source = source.timelines();
-        let scopes = scopes.map(|scopes| scopes.into_iter().map(scope_value).collect());
-        let inner = detached(py, progress.as_ref(), |runtime| {
-            let day: Day = as_of.parse()?;
-            Ok::<_, Error>(snapshot(&*source, &model.inner, day, &SnapshotParams { scopes }, runtime)?)
-        })?;
-        Ok(PySnapshot { inner })
+        guard(py, || {
+            let source = source.timelines();
+            let scopes = scopes.map(|scopes| scopes.into_iter().map(scope_value).collect());
+            let inner = detached(py, progress.as_ref(), |runtime| {
+                let day: Day = as_of.parse()?;
+                Ok::<_, Error>(snapshot(&*source, &model.inner, day, &SnapshotParams { scopes }, runtime)?)
+            })?;
+            Ok(PySnapshot { inner })
+        })
     }
 
     fn counts(&self, py: Python<'_>) -> PyResult<PyTable> {
@@ -46,21 +49,25 @@ impl PySnapshot {
 
     #[pyo3(signature = (scope=None))]
     fn labels(&self, py: Python<'_>, scope: Option<PyScope>) -> PyResult<PyTable> {
-        PyTable::of_labels(py, &self.inner, scope.map(scope_value))
+        guard(py, || PyTable::of_labels(py, &self.inner, scope.map(scope_value)))
     }
 
     fn audience(&self, py: Python<'_>, scope: PyScope, stage: &str) -> PyResult<PyAudience> {
-        let scope = scope_value(scope);
-        guarded(py, || self.inner.audience(&scope, stage)).map(PyAudience::new)
+        guard(py, || {
+            let scope = scope_value(scope);
+            guarded(py, || self.inner.audience(&scope, stage)).map(PyAudience::new)
+        })
     }
 
     #[getter]
     fn scopes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
-        let scopes = PyList::empty(py);
-        for scope in self.inner.scopes() {
-            scopes.append(scope_object(py, scope)?)?;
-        }
-        Ok(scopes)
+        guard(py, || {
+            let scopes = PyList::empty(py);
+            for scope in self.inner.scopes() {
+                scopes.append(scope_object(py, scope)?)?;
+            }
+            Ok(scopes)
+        })
     }
 
     /// The number of labels of all scopes.
@@ -73,12 +80,12 @@ impl PySnapshot {
     }
 
     /// The report as JSON.
-    fn report(&self) -> String {
-        self.inner.report().to_json().to_string()
+    fn report(&self, py: Python<'_>) -> PyResult<String> {
+        guard(py, || Ok(self.inner.report().to_json().to_string()))
     }
 
     /// The recipe as JSON.
-    fn recipe(&self) -> String {
-        self.inner.recipe().to_string()
+    fn recipe(&self, py: Python<'_>) -> PyResult<String> {
+        guard(py, || Ok(self.inner.recipe().to_string()))
     }
 }

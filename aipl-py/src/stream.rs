@@ -5,6 +5,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aipl_core::Error;
+use aipl_core::base::stop;
 use aipl_core::source::SourceError;
 use aipl_core::source::memory::StreamSource;
 use arrow::array::{RecordBatch, RecordBatchReader};
@@ -14,6 +16,8 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3_arrow::input::AnyRecordBatch;
 
+use crate::runtime::quick;
+
 type Reader = Box<dyn RecordBatchReader + Send>;
 
 /// Opens an object's stream of record batches.
@@ -22,21 +26,36 @@ pub fn open(data: &Bound<'_, PyAny>) -> PyResult<Reader> {
     exported.into_reader()
 }
 
-/// All batches of a small table, checked; one without rows, if there are none, so that its columns are known.
-pub fn all(reader: Reader, place: &str) -> Result<Vec<RecordBatch>, SourceError> {
-    let failed = |error: &ArrowError| SourceError::Stream {
-        place: place.to_owned(),
-        problem: error.to_string(),
-    };
-    let schema = reader.schema();
-    let mut batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| failed(&error))?;
-    if batches.is_empty() {
-        batches.push(RecordBatch::new_empty(schema));
+/// All batches of a table; one without rows, if there are none, so that its columns are known.
+///
+/// They are drawn on the calling thread, where the producer's own code may run, and a signal is heard between two of
+/// them.
+pub fn all(py: Python<'_>, mut reader: Reader, place: &str) -> PyResult<Vec<RecordBatch>> {
+    let mut batches = Vec::new();
+    while let Some(batch) = py.detach(|| reader.next()) {
+        py.check_signals()?;
+        batches.push(quick(py, || batch.map_err(|error| failed(place, &error)))?);
     }
-    for column in batches.iter().flat_map(RecordBatch::columns) {
-        column.to_data().validate_full().map_err(|error| failed(&error))?;
+    if batches.is_empty() {
+        batches.push(RecordBatch::new_empty(reader.schema()));
     }
     Ok(batches)
+}
+
+/// Whether every column is what it claims to be.
+pub fn check(batches: &[RecordBatch], place: &str) -> Result<(), Error> {
+    for column in batches.iter().flat_map(RecordBatch::columns) {
+        stop::checkpoint()?;
+        column.to_data().validate_full().map_err(|error| failed(place, &error))?;
+    }
+    Ok(())
+}
+
+fn failed(place: &str, error: &ArrowError) -> SourceError {
+    SourceError::Stream {
+        place: place.to_owned(),
+        problem: error.to_string(),
+    }
 }
 
 /// A source over an object that exports an Arrow stream.

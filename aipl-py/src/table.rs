@@ -1,12 +1,11 @@
 //! Results as Arrow streams: tables in memory, and labels that are made while they are read.
 
-use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use aipl_core::Error;
 use aipl_core::analyses::Snapshot;
+use aipl_core::base::{private, stop};
 use aipl_core::source::SourceError;
 use aipl_core::timeline::ScopeValue;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchIterator, RecordBatchReader, StringArray, StructArray};
@@ -17,9 +16,10 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use pyo3::prelude::*;
 use pyo3::types::{PyCapsule, PyDict, PyList};
-use pyo3_arrow::error::PyArrowResult;
 use pyo3_arrow::ffi::{ArrayIterator, to_schema_pycapsule, to_stream_pycapsule};
 
+use crate::errors::exception;
+use crate::guard::{caught, guard};
 use crate::runtime::{detached, guarded};
 use crate::values::append;
 
@@ -83,6 +83,10 @@ impl PyTable {
         }
     }
 
+    fn names(&self) -> Vec<String> {
+        self.schema().fields().iter().map(|field| field.name().clone()).collect()
+    }
+
     fn reader(&self, py: Python<'_>) -> PyResult<Reader> {
         match &self.rows {
             Rows::Batch(batch) => Ok(Box::new(RecordBatchIterator::new([Ok(batch.clone())], batch.schema()))),
@@ -96,102 +100,163 @@ impl PyTable {
     /// A table of text columns.
     #[staticmethod]
     fn of_texts(py: Python<'_>, columns: Vec<String>, rows: Vec<Vec<Option<String>>>) -> PyResult<Self> {
-        let column = |at: usize| -> ArrayRef {
-            let texts = rows.iter().map(|row| row.get(at).and_then(Option::as_deref));
-            Arc::new(StringArray::from_iter(texts))
-        };
-        let fields: Vec<Field> = columns.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
-        let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), (0..columns.len()).map(column).collect());
-        let batch = batch.map_err(|error| crate::errors::exception(py, "ParameterError", &error.to_string()))?;
-        Ok(PyTable::of_batch(batch))
+        guard(py, || {
+            let column = |at: usize| -> ArrayRef {
+                let texts = rows.iter().map(|row| row.get(at).and_then(Option::as_deref));
+                Arc::new(StringArray::from_iter(texts))
+            };
+            let fields: Vec<Field> = columns.iter().map(|name| Field::new(name, DataType::Utf8, true)).collect();
+            let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), (0..columns.len()).map(column).collect());
+            let batch = batch.map_err(|error| exception(py, "ParameterError", &error.to_string()))?;
+            Ok(PyTable::of_batch(batch))
+        })
     }
 
     /// Writes the table as a Parquet file.
     fn write_parquet(&self, py: Python<'_>, path: PathBuf) -> PyResult<()> {
-        let reader = self.reader(py)?;
-        guarded(py, || write_parquet(reader, &path))
+        guard(py, || {
+            let reader = self.reader(py)?;
+            guarded(py, || write_parquet(reader, &path))
+        })
     }
 
     #[pyo3(signature = (requested_schema=None))]
-    fn __arrow_c_stream__<'py>(
-        &self,
-        py: Python<'py>,
-        requested_schema: Option<Bound<'py, PyCapsule>>,
-    ) -> PyArrowResult<Bound<'py, PyCapsule>> {
-        let reader = self.reader(py)?;
-        let schema = self.schema();
-        let field = Field::new_struct("", schema.fields().clone(), false).with_metadata(schema.metadata().clone());
-        let arrays = Caught(reader).map(|batch| batch.map(|batch| Arc::new(StructArray::from(batch)) as ArrayRef));
-        to_stream_pycapsule(py, Box::new(ArrayIterator::new(arrays, Arc::new(field))), requested_schema)
+    fn __arrow_c_stream__<'py>(&self, py: Python<'py>, requested_schema: Option<Bound<'py, PyCapsule>>) -> PyResult<Bound<'py, PyCapsule>> {
+        guard(py, || {
+            let reader = self.reader(py)?;
+            let schema = self.schema();
+            let field = Field::new_struct("", schema.fields().clone(), false).with_metadata(schema.metadata().clone());
+            let arrays = Caught(reader).map(|batch| batch.map(|batch| Arc::new(StructArray::from(batch)) as ArrayRef));
+            let stream = to_stream_pycapsule(py, Box::new(ArrayIterator::new(arrays, Arc::new(field))), requested_schema);
+            Ok(stream?)
+        })
     }
 
-    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyArrowResult<Bound<'py, PyCapsule>> {
-        to_schema_pycapsule(py, self.schema().as_ref())
+    fn __arrow_c_schema__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyCapsule>> {
+        guard(py, || Ok(to_schema_pycapsule(py, self.schema().as_ref())?))
     }
 
-    fn __len__(&self) -> usize {
-        match &self.rows {
-            Rows::Batch(batch) => batch.num_rows(),
-            Rows::Stream { count, .. } => *count,
-        }
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        guard(py, || {
+            Ok(match &self.rows {
+                Rows::Batch(batch) => batch.num_rows(),
+                Rows::Stream { count, .. } => *count,
+            })
+        })
     }
 
     #[getter]
-    fn columns(&self) -> Vec<String> {
-        self.schema().fields().iter().map(|field| field.name().clone()).collect()
+    fn columns(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        guard(py, || Ok(self.names()))
     }
 
     /// The first rows (or all) as lists by column.
     #[pyo3(signature = (limit=None))]
     fn to_pydict<'py>(&self, py: Python<'py>, limit: Option<usize>) -> PyResult<Bound<'py, PyDict>> {
-        let (lists, mut left) = (PyDict::new(py), limit.unwrap_or(usize::MAX));
-        for name in self.columns() {
-            lists.set_item(name, PyList::empty(py))?;
-        }
-        for batch in Caught(self.reader(py)?) {
-            let batch = batch.map_err(|error| crate::errors::exception(py, "InternalError", &error.to_string()))?;
-            let rows = left.min(batch.num_rows());
-            for (name, column) in self.columns().iter().zip(batch.columns()) {
-                if let Some(list) = lists.get_item(name)? {
-                    append(&list.cast_into::<PyList>()?, &column.slice(0, rows))?;
+        guard(py, || {
+            let (lists, mut left) = (PyDict::new(py), limit.unwrap_or(usize::MAX));
+            let names = self.names();
+            for name in &names {
+                lists.set_item(name, PyList::empty(py))?;
+            }
+            let mut batches = self.reader(py)?;
+            while let Some(batch) = py.detach(|| batches.next()).filter(|_| left > 0) {
+                let batch = batch.map_err(|error| exception(py, "InternalError", &error.to_string()))?;
+                for slice in slices(&batch.slice(0, left.min(batch.num_rows()))) {
+                    for (name, column) in names.iter().zip(slice.columns()) {
+                        if let Some(list) = lists.get_item(name)? {
+                            append(&list.cast_into::<PyList>()?, column)?;
+                        }
+                    }
+                    py.check_signals()?;
+                    left -= slice.num_rows();
                 }
             }
-            left -= rows;
-            if left == 0 {
-                break;
-            }
-        }
-        Ok(lists)
+            Ok(lists)
+        })
     }
 }
 
-fn write_parquet(reader: Reader, path: &Path) -> Result<(), SourceError> {
+/// Rows that are converted or written between two looks for a signal.
+const STEP: usize = 1 << 16;
+
+/// A batch in slices of at most [`STEP`] rows.
+fn slices(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
+    let starts = (0..batch.num_rows()).step_by(STEP);
+    starts.map(|at| batch.slice(at, STEP.min(batch.num_rows() - at)))
+}
+
+/// Writes a file that appears whole or not at all, and that only its owner may read.
+fn write_parquet(reader: Reader, path: &Path) -> Result<(), Error> {
     let failed = |problem: String| SourceError::Io {
         path: path.display().to_string(),
         problem,
     };
-    let file = File::create(path).map_err(|error| failed(error.to_string()))?;
-    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
-    let mut writer = ArrowWriter::try_new(file, reader.schema(), Some(properties.build())).map_err(|error| failed(error.to_string()))?;
-    for batch in reader {
-        let batch = batch.map_err(|error| failed(error.to_string()))?;
-        writer.write(&batch).map_err(|error| failed(error.to_string()))?;
+    // What is no regular file, such as a pipe, is written as it is.
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let beside = (target.is_file() || !target.exists()).then(|| beside(&target));
+    let unfinished = beside.as_deref().unwrap_or(&target);
+    let written = write_rows(reader, unfinished).and_then(|()| match &beside {
+        Some(beside) => std::fs::rename(beside, &target).map_err(|error| Unwritten::Problem(error.to_string())),
+        None => Ok(()),
+    });
+    if let (Err(_), Some(beside)) = (&written, &beside) {
+        let _ = std::fs::remove_file(beside);
     }
-    let file = writer.into_inner().map_err(|error| failed(error.to_string()))?;
-    file.sync_all().map_err(|error| failed(error.to_string()))
+    written.map_err(|error| match error {
+        Unwritten::Stopped => Error::Canceled,
+        Unwritten::Problem(problem) => failed(problem).into(),
+    })
 }
 
-/// A panic must not unwind into the foreign code that pulls a stream.
+/// Where a file stands until it is whole.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name: String = name.chars().take(100).collect();
+    path.with_file_name(format!(".{name}.{}", std::process::id()))
+}
+
+/// Why a file was not written.
+enum Unwritten {
+    Stopped,
+    Problem(String),
+}
+
+impl<E: std::error::Error> From<E> for Unwritten {
+    fn from(error: E) -> Self {
+        Unwritten::Problem(error.to_string())
+    }
+}
+
+fn write_rows(reader: Reader, path: &Path) -> Result<(), Unwritten> {
+    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
+    let mut writer = ArrowWriter::try_new(private::create(path)?, reader.schema(), Some(properties.build()))?;
+    for batch in reader {
+        for slice in slices(&batch?) {
+            if stop::requested() {
+                return Err(Unwritten::Stopped);
+            }
+            writer.write(&slice)?;
+        }
+    }
+    Ok(writer.into_inner()?.sync_all()?)
+}
+
+/// A stream that foreign code pulls: a panic must not unwind into it.
 struct Caught(Reader);
 
 impl Iterator for Caught {
     type Item = Result<RecordBatch, ArrowError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        catch_unwind(AssertUnwindSafe(|| self.0.next())).unwrap_or_else(|_| {
-            Some(Err(ArrowError::CDataInterface(
+        match caught(|| self.0.next()) {
+            (Ok(next), false) => next,
+            (_, true) => Some(Err(ArrowError::MemoryError(
+                "the memory that this process may use did not suffice".to_owned(),
+            ))),
+            (Err(_), false) => Some(Err(ArrowError::CDataInterface(
                 "a fault in aipl itself, please report it".to_owned(),
-            )))
-        })
+            ))),
+        }
     }
 }

@@ -35,9 +35,9 @@ __all__ = [
     "membership",
     "new_vs_existing",
     "num_threads",
+    "panic_next",
     "penetration",
     "profile",
-    "raise_panic",
     "retention",
     "set_num_threads",
     "timeline",
@@ -396,7 +396,7 @@ def transition_drivers(
 ) -> tuple[Table, str, str]: ...
 def num_threads() -> int: ...
 def set_num_threads(n: int) -> None: ...
-def raise_panic() -> None: ...
+def panic_next() -> None: ...
 
 @final
 class Measured:

@@ -258,8 +258,9 @@ def test_a_panic_becomes_an_internal_error() -> None:
         """
         import aipl
         from aipl import _core
+        _core.panic_next()
         try:
-            _core.raise_panic()
+            aipl.num_threads()
         except aipl.InternalError as error:
             print(type(error).__name__, error)
         """

@@ -4,9 +4,9 @@
 pub mod day;
 pub mod decimal;
 pub mod id;
-pub(crate) mod slot_key;
 pub mod memory;
 pub mod private;
+pub(crate) mod slot_key;
 pub mod statistics;
 pub mod stop;
 pub mod suggest;

@@ -1,7 +1,7 @@
 //! Refusals of the source floor.
 
-use crate::base::stop::Stopped;
 use crate::base::memory::OutOfMemory;
+use crate::base::stop::Stopped;
 use crate::event::SchemaError;
 use crate::identity::IdentityError;
 use crate::source::limits::OverLimit;
