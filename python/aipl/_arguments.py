@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from aipl._errors import ParameterError
+from aipl._plain import quoted
 
 Id = str | int
 """An identifier of a consumer, brand, category or store."""
@@ -19,6 +20,8 @@ Scope = str | int | tuple[str | int, str | int]
 
 # Python reads more forms, and more of them in newer versions.
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+# What UTF-8 has no bytes for.
+_HALF = re.compile("[\ud800-\udfff]")
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -29,10 +32,9 @@ def type_error(name: str, wanted: str, value: object) -> TypeError:
 def text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise type_error(name, "a str", value)
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ParameterError(f"{name}: {value!r} is no valid text") from None
+    if _HALF.search(value):
+        # The value may be an identifier, so the message is without it.
+        raise ParameterError(f"{name}: no valid text; it holds half of a surrogate pair")
     return str(value)
 
 
@@ -59,7 +61,7 @@ def choice(name: str, value: object, choices: Iterable[str]) -> str:
         raise type_error(name, " or ".join(map(repr, choices)), value)
     near = difflib.get_close_matches(value, choices, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ParameterError(f"{name}: {value!r} is not one of {', '.join(map(repr, choices))}{hint}")
+    raise ParameterError(f"{name}: {quoted(value)} is not one of {', '.join(map(repr, choices))}{hint}")
 
 
 def day(name: str, value: object) -> str:
@@ -76,7 +78,7 @@ def day(name: str, value: object) -> str:
         except ValueError:
             parsed = None
         if parsed is None:
-            raise ParameterError(f"{name}: {value!r} is not a day; write it as YYYY-MM-DD")
+            raise ParameterError(f"{name}: {quoted(value)} is not a day; write it as YYYY-MM-DD")
         return day(name, parsed)
     raise type_error(name, 'a datetime.date or "YYYY-MM-DD"', value)
 
@@ -91,7 +93,7 @@ def identifier(name: str, value: object) -> Id:
             pass
         else:
             if number not in _INT64:
-                raise ParameterError(f"{name}: {number} does not fit 64 signed bits")
+                raise ParameterError(f"{name}: the number does not fit 64 signed bits")
             return number
     raise type_error(name, "a str or an int", value)
 
@@ -99,7 +101,7 @@ def identifier(name: str, value: object) -> Id:
 def scope(name: str, value: object) -> tuple[Id, Id | None]:
     if isinstance(value, tuple | list):
         if len(value) != 2:
-            raise ParameterError(f"{name}: {value!r} is no scope; a scope is a brand or store, or (brand, category)")
+            raise ParameterError(f"{name}: {len(value)} values are no scope; a scope is a brand or store, or (brand, category)")
         return identifier(f"{name}[0]", value[0]), identifier(f"{name}[1]", value[1])
     try:
         return identifier(name, value), None
@@ -111,7 +113,7 @@ def scopes(name: str, value: object) -> list[tuple[Id, Id | None]] | None:
     if value is None:
         return None
     if isinstance(value, str | int):
-        raise ParameterError(f"{name}: a list of scopes is needed; for one scope pass [{value!r}]")
+        raise ParameterError(f"{name}: a list of scopes is needed; for one scope pass [{quoted(value)}]")
     if not isinstance(value, Iterable):
         raise type_error(name, "a list of scopes", value)
     return [scope(f"{name}[{at}]", item) for at, item in enumerate(value)]
@@ -159,5 +161,5 @@ def one_byte(name: str, value: object) -> int:
     if not isinstance(value, str):
         raise type_error(name, "a str", value)
     if len(value) != 1 or ord(value) > 127 or value in "\r\n\0":
-        raise ParameterError(f"{name}: {value!r} is not one ASCII character")
+        raise ParameterError(f"{name}: {quoted(value)} is not one ASCII character")
     return ord(value)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 from aipl import _core
 from aipl._arguments import Id, count, identifier, text, type_error
 from aipl._errors import ParameterError
+from aipl._plain import plain
 
 if TYPE_CHECKING:
     from aipl._bank import DataBank as _DataBank
@@ -386,7 +387,7 @@ class Audience:
 
     def __repr__(self) -> str:
         noun = "consumer" if len(self) == 1 else "consumers"
-        return f"Audience({len(self):,} {noun}: {self.made})"
+        return f"Audience({len(self):,} {noun}: {plain(self.made)})"
 
 
 def _is_missing(value: object) -> bool:

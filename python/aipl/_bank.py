@@ -18,6 +18,7 @@ from aipl._errors import ParameterError, RejectedRowsWarning, StoreLockedError
 from aipl._events import Events, Progress, checked_progress, from_arrow, scan_csv, scan_ipc, scan_parquet
 from aipl._identity import IdentityMap, IdType, Rows, _how, _id_types, _limit, _rows
 from aipl._model import StageModel
+from aipl._plain import quoted
 from aipl._schema import EventSchema
 
 __all__ = ["DataBank"]
@@ -604,7 +605,7 @@ def _model(model: object) -> _core.StageModel | None:
     if model is None:
         return None
     if not isinstance(model, StageModel):
-        hint = f"; use StageModel.preset({model!r})" if isinstance(model, str) else ""
+        hint = f"; use StageModel.preset({quoted(model)})" if isinstance(model, str) else ""
         raise TypeError(f"model: a StageModel is needed, not {type(model).__name__}{hint}")
     return model._inner
 

@@ -8,8 +8,9 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
 from aipl import _core
 from aipl._arguments import Scope
@@ -19,6 +20,7 @@ from aipl._events import Events, scan_csv, scan_ipc, scan_parquet
 from aipl._flow import flow
 from aipl._model import StageModel
 from aipl._over_time import trend
+from aipl._plain import cell, json_text, plain
 from aipl._schema import EventSchema
 from aipl._snapshot import snapshot
 from aipl._table import Table
@@ -35,8 +37,8 @@ exit codes:
 """
 _FIELDS = ("category", "item", "store", "channel", "touchpoint", "order_id", "event_id", "amount", "quantity", "rating", "cost", "city")
 _SHOWN_ROWS = 40
-# Spreadsheets run cells that begin with these.
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+# Messages and help have lines; the cells of a table have not.
+_LINES = "\n"
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _refuse(error: object, code: int) -> int:
-    print(f"aipl: {error}", file=sys.stderr)
+    print(f"aipl: {plain(error, keep=_LINES)}", file=sys.stderr)
     return code
 
 
@@ -124,35 +126,44 @@ def _put(output: _Output, options: argparse.Namespace) -> None:
         if ending == ".parquet":
             output.arrow().write_parquet(str(beside))
         elif ending == ".json":
-            beside.write_text(json.dumps(output.rows(), default=str, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+            with _private(beside) as file:
+                file.write(json_text(output.rows(), indent=1) + "\n")
         else:
             _write_csv(output, beside, options.raw)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
-    print(f"{len(output):,} rows written to {path}", file=sys.stderr)
+    print(f"{len(output):,} rows written to {plain(path)}", file=sys.stderr)
+
+
+def _private(path: Path) -> TextIO:
+    """A new file to write, for the eyes of its owner alone: it may hold identifiers."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+    return os.fdopen(descriptor, "w", newline="", encoding="utf-8")
 
 
 def _write_csv(output: _Output, path: Path, raw: bool) -> None:
     import csv
 
-    def cell(value: object) -> object:
+    def written(value: object) -> str:
         if value is None:
             return ""
-        text = _text(value)
-        return f"'{text}" if isinstance(value, str) and not raw and text.startswith(_FORMULAS) else text
+        # A number is no formula, also below zero.
+        return _text(value) if raw or isinstance(value, int | float | Decimal) else cell(_text(value))
 
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with _private(path) as file:
         writer = csv.writer(file)
-        writer.writerow(output.columns)
-        writer.writerows([cell(value) for value in row.values()] for row in output.rows())
+        writer.writerow([written(name) for name in output.columns])
+        writer.writerows([written(value) for value in row.values()] for row in output.rows())
 
 
 def _show(output: _Output) -> None:
     rows = output.rows(_SHOWN_ROWS)
-    cells = [["" if value is None else _text(value) for value in row.values()] for row in rows]
+    names = [plain(name) for name in output.columns]
+    cells = [["" if value is None else plain(_text(value)) for value in row.values()] for row in rows]
     numbers = [bool(rows) and all(isinstance(row[name], int | float) for row in rows) for name in output.columns]
-    widths = [max(map(len, column)) for column in zip(output.columns, *cells, strict=True)]
+    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
 
     def line(values: Sequence[str]) -> str:
         padded = (
@@ -161,7 +172,7 @@ def _show(output: _Output) -> None:
         )
         return "  ".join(padded).rstrip()
 
-    for values in [output.columns, *cells]:
+    for values in [names, *cells]:
         print(line(values))
     if len(output) > len(rows):
         print(f"... {len(output):,} rows in all; --out writes them")
@@ -384,9 +395,16 @@ def _backup(options: argparse.Namespace) -> None:
 # ---- the parser
 
 
+class _Parser(argparse.ArgumentParser):
+    """Its messages quote what was typed or pasted, so they are made harmless too."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(plain(message, keep=_LINES))
+
+
 def _parser() -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="aipl", description="A brand's data bank on the command line.", epilog=_EXIT_CODES, formatter_class=form
     )
     parser.add_argument("--version", action="version", version=f"aipl {_core.__version__}")
@@ -401,7 +419,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run, raw=False)
         command.add_argument("bank", metavar="BANK", help="directory of the bank")
         command.add_argument("--out", metavar="FILE", help="write the result to a .csv, .json or .parquet file")
-        command.add_argument("--raw", action="store_true", help="write CSV cells that a spreadsheet would run as formulas as they are")
+        command.add_argument("--raw", action="store_true", help="write CSV cells as they are, also those that a spreadsheet would run or a terminal obey")
         if writes:
             command.add_argument("--wait", type=float, default=0.0, metavar="SECONDS", help="wait for another writer to finish")
         return command

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from aipl._plain import plain
+
 __all__ = [
     "AiplError",
     "AudienceError",
@@ -28,6 +30,10 @@ __all__ = [
 class AiplError(Exception):
     """Every refusal of this package; catch it to catch them all."""
 
+    def __str__(self) -> str:
+        # Names of files and columns are foreign text, and a traceback goes to a terminal.
+        return plain(super().__str__(), keep="\n")
+
 
 class SchemaError(AiplError):
     """An `EventSchema` that is wrong in itself, or does not fit the data. The message names the field or the column."""
@@ -38,7 +44,7 @@ class ColumnNotFoundError(SchemaError, KeyError):
 
     def __str__(self) -> str:
         # A KeyError shows the repr of its argument, which is right for a key and wrong for a sentence.
-        return str(self.args[0]) if len(self.args) == 1 else Exception.__str__(self)
+        return plain(self.args[0] if len(self.args) == 1 else Exception.__str__(self), keep="\n")
 
 
 class IdentityError(AiplError):

@@ -11,6 +11,7 @@ from aipl._arguments import choice, one_byte, paths, text, type_error
 from aipl._errors import ParameterError
 from aipl._log import EventLog
 from aipl._options import ReadOptions, read_options_of
+from aipl._plain import plain, quoted
 from aipl._report import Report, account
 from aipl._schema import EventSchema
 
@@ -226,7 +227,7 @@ class Events:
         [1, 1, 2, 1]
         """
         if isinstance(columns, str):
-            raise ParameterError(f"columns: a list of fields is needed; for one field pass [{columns!r}]")
+            raise ParameterError(f"columns: a list of fields is needed; for one field pass [{quoted(columns)}]")
         if columns is not None and not isinstance(columns, Iterable):
             raise type_error("columns", "a list of fields", columns)
         wanted = None if columns is None else [text(f"columns[{at}]", item) for at, item in enumerate(columns)]
@@ -274,7 +275,7 @@ class Events:
         parts.append(f"tz={self.tz!r}")
         if self._on_error != "reject":
             parts.append(f"on_error={self._on_error!r}")
-        return f"Events({', '.join(parts)})"
+        return f"Events({plain(', '.join(parts))})"
 
 
 def checked_progress(progress: Progress | None) -> Progress | None:

@@ -16,6 +16,7 @@ from aipl._audience import Audience, Universe
 from aipl._errors import ParameterError
 from aipl._events import Progress, checked_progress
 from aipl._model import StageModel
+from aipl._plain import plain
 from aipl._question import Source
 from aipl._report import Report, account
 from aipl._table import Table
@@ -260,7 +261,7 @@ class Flow:
         peak = ", peak" if self._mode == "peak" else ""
         nouns = "scope" if scopes == 1 else "scopes", "consumers" if scopes <= 1 else "consumer × scope pairs"
         return (
-            f"{self._model.id} from {self._days[0]} to {self._days[1]}{peak}: "
+            f"{plain(self._model.id)} from {self._days[0]} to {self._days[1]}{peak}: "
             f"{scopes:,} {nouns[0]}, {people:,} {nouns[1]} in a stage at one end"
         )
 

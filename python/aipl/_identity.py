@@ -13,6 +13,7 @@ from aipl._arguments import Id, choice, count, identifier, paths, text, type_err
 from aipl._errors import ParameterError, RejectedRowsWarning
 from aipl._events import Events, Progress, arrow_place, checked_progress
 from aipl._options import ReadOptions, read_options_of
+from aipl._plain import plain
 from aipl._report import Report
 from aipl._table import Table
 
@@ -581,7 +582,7 @@ class IdentityMap:
 
     def __repr__(self) -> str:
         rows, ids, persons = self._counts
-        by_type = ", ".join(f"{name} {number:,}" for name, number in self._inner.ids_by_type())
+        by_type = ", ".join(f"{plain(name)} {number:,}" for name, number in self._inner.ids_by_type())
 
         def counted(number: int, noun: str) -> str:
             return f"{number:,} {noun}{'' if number == 1 else 's'}"

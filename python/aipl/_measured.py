@@ -15,6 +15,7 @@ from aipl._bank import DataBank
 from aipl._errors import ParameterError
 from aipl._events import Events
 from aipl._identity import IdentityMap
+from aipl._plain import plain
 from aipl._question import Source
 from aipl._report import account
 from aipl._table import Table
@@ -130,7 +131,7 @@ class Attributes:
         return len(self._inner)
 
     def __repr__(self) -> str:
-        return f"Attributes({len(self):,} consumers: {', '.join(self.tags)})"
+        return f"Attributes({len(self):,} consumers: {plain(', '.join(self.tags))})"
 
 
 def attributes(table: Any, *, consumer: str, tags: Iterable[str] | None = None) -> Attributes:

@@ -11,6 +11,7 @@ from typing import Any
 from aipl import _core
 from aipl._arguments import text, type_error
 from aipl._errors import ModelError, SourceError
+from aipl._plain import plain
 
 __all__ = ["StageModel"]
 
@@ -199,4 +200,4 @@ class StageModel:
 
     def __repr__(self) -> str:
         about = "brand and category" if self.scope == "category" else self.scope
-        return f"StageModel({self.id!r}, version {self.version}: {', '.join(self.stages)} of a {about})"
+        return f"StageModel({self.id!r}, version {self.version}: {plain(', '.join(self.stages))} of a {about})"

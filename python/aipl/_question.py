@@ -12,6 +12,7 @@ from aipl._errors import ParameterError
 from aipl._events import Events
 from aipl._log import EventLog
 from aipl._model import StageModel
+from aipl._plain import quoted
 
 Source = Events | EventLog | DataBank
 
@@ -24,7 +25,7 @@ def source(value: object) -> Source:
 
 def model(value: object) -> StageModel:
     if not isinstance(value, StageModel):
-        hint = f"; use StageModel.preset({value!r})" if isinstance(value, str) else ""
+        hint = f"; use StageModel.preset({quoted(value)})" if isinstance(value, str) else ""
         raise TypeError(f"model: a StageModel is needed, not {type(value).__name__}{hint}")
     return value
 

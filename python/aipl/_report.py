@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 from aipl._errors import RejectedRowsWarning
+from aipl._plain import plain
 
 __all__ = ["Report"]
 
@@ -92,7 +93,7 @@ class Report:
         ]
         lines = [f"Report({self.rows_total:,} rows: {', '.join(counts)}; {self.seconds:.2f} s, {self.threads} threads)"]
         lines += [f"  rejected {reason}: {count:,}" for reason, count in self.rejected.items()]
-        lines += [f"  note: {note}" for note in self.notes]
+        lines += [f"  note: {plain(note)}" for note in self.notes]
         return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from aipl import _core
 from aipl._arguments import text, type_error
 from aipl._errors import SchemaError
+from aipl._plain import quoted
 
 __all__ = ["EventSchema"]
 
@@ -145,12 +146,12 @@ def _behaviors(mapping: object) -> dict[str, str | None] | None:
     found: dict[str, str | None] = {}
     for raw, name in mapping.items():
         if isinstance(raw, bool) or not isinstance(raw, str | int):
-            raise type_error(f"EventSchema.behaviors[{raw!r}]", "a raw value of type str or int", raw)
+            raise type_error(f"EventSchema.behaviors[{quoted(raw)}]", "a raw value of type str or int", raw)
         if name is not None:
-            name = text(f"EventSchema.behaviors[{raw!r}]", name)
+            name = text(f"EventSchema.behaviors[{quoted(raw)}]", name)
         key = text("EventSchema.behaviors", str(raw))
         if found.setdefault(key, name) != name:
-            raise SchemaError(f"EventSchema.behaviors: {key!r} is mapped twice")
+            raise SchemaError(f"EventSchema.behaviors: {quoted(key)} is mapped twice")
     return found
 
 
@@ -168,6 +169,6 @@ def _attributes(mapping: object) -> dict[str, str] | None:
     if not isinstance(mapping, Mapping):
         raise type_error("EventSchema.attributes", "a dict of own name to column", mapping)
     return {
-        text("EventSchema.attributes", name): text(f"EventSchema.attributes[{name!r}]", column)
+        text("EventSchema.attributes", name): text(f"EventSchema.attributes[{quoted(name)}]", column)
         for name, column in mapping.items()
     }

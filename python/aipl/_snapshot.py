@@ -15,6 +15,7 @@ from aipl._arguments import Scope
 from aipl._audience import Audience, Universe
 from aipl._events import Progress, checked_progress
 from aipl._model import StageModel
+from aipl._plain import plain
 from aipl._question import Source
 from aipl._report import Report, account
 from aipl._table import Table
@@ -154,7 +155,7 @@ class Snapshot:
         people = "consumer in a stage" if labels == 1 else "consumers in a stage"
         # A consumer can be in a stage of several scopes.
         people = people if scopes <= 1 else "consumer × scope pairs in a stage"
-        return f"{self._model.id} on {self._as_of}: {scopes:,} {noun}, {labels:,} {people}"
+        return f"{plain(self._model.id)} on {self._as_of}: {scopes:,} {noun}, {labels:,} {people}"
 
     def __repr__(self) -> str:
         return f"Snapshot({self._summary()})"

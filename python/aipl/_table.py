@@ -6,6 +6,7 @@ import html
 from typing import TYPE_CHECKING, Any
 
 from aipl import _core
+from aipl._plain import plain
 
 if TYPE_CHECKING:
     import pandas as _pandas  # type: ignore[import-untyped, unused-ignore]
@@ -105,11 +106,11 @@ class Table:
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def __repr__(self) -> str:
-        return f"Table({len(self):,} rows: {', '.join(self.columns)})"
+        return f"Table({len(self):,} rows: {plain(', '.join(self.columns))})"
 
     def _repr_html_(self) -> str:
         def cells(tag: str, values: list[Any]) -> str:
-            return "<tr>" + "".join(f"<{tag}>{html.escape(str(value))}</{tag}>" for value in values) + "</tr>"
+            return "<tr>" + "".join(f"<{tag}>{html.escape(plain(value))}</{tag}>" for value in values) + "</tr>"
 
         rows = self._rows(_SHOWN)
         body = "".join(cells("td", list(row.values())) for row in rows)
