@@ -32,7 +32,8 @@ class Hands:
             {name: list(values) for name, values in zip(("user", "brand", "action", "day"), zip(*rows))}
         )
         self.links = pa.table({"phone": ["13912345679", "13712345670"], "account": ["a1", "a2"]})
-        schema = aipl.EventSchema(consumer="user", brand="brand", behavior="action", time="day")
+        self.table = self.table.append_column("amount", pa.array([1.0, 2.0, 3.0]))
+        schema = aipl.EventSchema(consumer="user", brand="brand", behavior="action", time="day", amount="amount")
         events = aipl.from_arrow(self.table, schema, tz="UTC")
         model = aipl.StageModel.preset("databank")
         snap = aipl.snapshot(events, model, as_of="2024-06-30")
@@ -175,7 +176,7 @@ def test_every_binding_turns_a_panic_into_an_internal_error(tmp_path: Path) -> N
         seen.append(where)
     assert len(seen) == len(set(seen)) and len(seen) >= 150, len(seen)
     # Every handle is as it was.
-    assert hands.selves["DataBank"].commit == 1 and len(hands.selves["Table"]) == 3
+    assert hands.selves["DataBank"].commit == 2 and len(hands.selves["Table"]) == 3
     assert hands.selves["Table"].to_pydict()["consumer"] == ["u1", "u2", "u3"]
     assert hands.selves["Audience"].ids() == ["u1"]
 
@@ -189,13 +190,14 @@ def test_a_stream_that_panics_ends_in_an_error_of_its_reader() -> None:
     assert labels.to_arrow().num_rows == len(labels)
 
 
-ITEM = re.compile(r"^( *)(?:pub )?fn (\w+)[^;{]*\{\n(.*?)^\1\}", re.MULTILINE | re.DOTALL)
+ITEM = re.compile(r"^( *)(?:pub )?fn (\w+)[^{]*\{\n(.*?)^\1\}", re.MULTILINE | re.DOTALL)
 GUARDED = re.compile(r"\s*(guard|guarded|detached|quick)\(")
 
 
 def is_guarded(body: str) -> bool:
     """Whether a body is one guarded expression, with nothing before or after it."""
-    return bool(GUARDED.match(body)) and not re.search(r"^( {4}| {8})\S.*;$", body, re.MULTILINE)
+    indent = len(body) - len(body.lstrip(" "))
+    return bool(GUARDED.match(body)) and not re.search(rf"^ {{{indent}}}\S.*;$", body, re.MULTILINE)
 
 
 def bindings(text: str) -> Iterator[tuple[str, str]]:

@@ -210,7 +210,7 @@ def test_csv_files_are_guarded_and_raw_ones_are_as_they_are(bank: Path, tmp_path
     command("snapshot", bank, "--as-of", "2024-06-30", "--out", out)
     with out.open(newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
-    assert rows[0] == ["scope", "stage", "consumers"] and {row[2] for row in rows[1:]} == {"1"}
+    assert rows[0] == ["scope", "stage", "consumers"] and {row[2] for row in rows[1:]} == {"0", "1"}
     assert {row[0] for row in rows[1:]} == {"<script>alert(1)</script>", plain(ESC), f"'{FORMULA}", "\\u202eacme"}
     command("snapshot", bank, "--as-of", "2024-06-30", "--out", out, "--raw")
     with out.open(newline="", encoding="utf-8") as file:
