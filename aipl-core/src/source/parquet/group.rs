@@ -7,7 +7,6 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection};
-use parquet::errors::ParquetError;
 
 use super::pages::{Chunk, PageFile};
 use super::{BATCH_ROWS, FORMAT, OpenFile, measure};
@@ -165,7 +164,7 @@ impl Group<'_> {
             builder = builder.with_row_selection(selection);
         }
         Ok(Batches {
-            reader: builder.build().map_err(|error| self.fault(error))?,
+            reader: builder.build().map_err(|error| self.fault(&pages, error))?,
             pages,
             group: self,
         })
@@ -193,7 +192,7 @@ impl Group<'_> {
                 probe.lengths_known = true;
                 let pages = PageFile::new(self.file.clone(), self.data.name.clone(), self.options, vec![probe]);
                 let widest = measure::widest(&pages, group.column(leaf), self.rows(), self.is_dictionary(leaf), &self.options);
-                let widest = widest.map_err(|error| self.fault(error))?;
+                let widest = widest.map_err(|error| self.fault(&pages, error))?;
                 rows = rows.min((self.options.max_decoded_bytes / widest.max(1)) as usize);
             }
             chunks.push(known);
@@ -220,21 +219,8 @@ impl Group<'_> {
     }
 
     /// What a decoder reports: a refusal of ours that went through it, or damage.
-    fn fault(&self, error: ParquetError) -> SourceError {
-        match error {
-            ParquetError::External(inner) => self.inner_fault(inner),
-            other => self.malformed(other),
-        }
-    }
-
-    fn inner_fault(&self, error: Box<dyn std::error::Error + Send + Sync>) -> SourceError {
-        match error.downcast::<SourceError>() {
-            Ok(own) => *own,
-            Err(other) => match other.downcast::<ParquetError>() {
-                Ok(parquet) => self.fault(*parquet),
-                Err(other) => self.malformed(other),
-            },
-        }
+    fn fault(&self, pages: &PageFile, error: impl std::fmt::Display) -> SourceError {
+        pages.refused().unwrap_or_else(|| self.malformed(error))
     }
 }
 
@@ -250,11 +236,7 @@ impl Iterator for Batches<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.pages.end_batch();
-        let batch = match self.reader.next()? {
-            Ok(batch) => batch,
-            Err(arrow::error::ArrowError::ExternalError(inner)) => return Some(Err(self.group.inner_fault(inner))),
-            Err(error) => return Some(Err(self.group.malformed(error))),
-        };
-        Some(Ok(batch))
+        let batch = self.reader.next()?;
+        Some(batch.map_err(|error| self.group.fault(&self.pages, error)))
     }
 }

@@ -14,6 +14,9 @@ use super::pages::PageFile;
 use crate::source::SourceError;
 use crate::source::limits::{ReadOptions, within};
 
+/// Values of which a batch can always be written out.
+const SHORT: u64 = 4 << 10;
+
 /// Whether the chunk has to be looked at before it is decoded, as a dictionary or not.
 pub(super) fn is_needed(chunk: &ColumnChunkMetaData, as_dictionary: bool) -> bool {
     let has_dictionary = || {
@@ -47,6 +50,8 @@ pub(super) fn widest(
         pages.end_batch();
         if let Page::DictionaryPage { buf, .. } = &page
             && as_dictionary
+            && longest_plain(buf) > SHORT
+            && pages.leaves_dictionary()?
         {
             widest = longest_plain(buf);
         }
@@ -81,7 +86,7 @@ fn check_repeats(page: &Page, chunk: &ColumnChunkMetaData, pages: &PageFile, opt
         return Err(broken("a page has more lengths than values"));
     }
     within("decoded bytes", bytes, options.decoded_of(values.len() as u64), "max_decoded_bytes")
-        .map_err(|over| ParquetError::External(Box::new(SourceError::over(pages.name(), over))))
+        .map_err(|over| pages.refuse(SourceError::over(pages.name(), over)))
 }
 
 fn broken(problem: &str) -> ParquetError {

@@ -155,7 +155,8 @@ fn hinted_schema(noted: &SchemaRef, own: &SchemaRef, expected: Expected<'_>) -> 
         };
         field.as_ref().clone().with_data_type(wanted)
     };
-    Arc::new(Schema::new(noted.fields().iter().map(hint).collect::<Vec<_>>()))
+    let fields = noted.fields().iter().map(hint).collect::<Vec<_>>();
+    Arc::new(Schema::new_with_metadata(fields, noted.metadata().clone()))
 }
 
 fn text(few: bool, value: DataType, view: DataType) -> DataType {

@@ -21,8 +21,11 @@ use crate::source::positioned::{PositionedFile, PositionedReader};
 /// Bytes read at first for the header of a page.
 const HEADER_BYTES: u64 = 512;
 
-/// Encodings that declare lengths within a page; see [`super::delta`].
+/// Encodings that matter before a page is decoded: those by a dictionary, and those that declare lengths within a page
+/// (see [`super::delta`]).
 pub(super) mod encoding {
+    pub const PLAIN_DICTIONARY: i64 = 2;
+    pub const RLE_DICTIONARY: i64 = 8;
     pub const DELTA_LENGTH_BYTE_ARRAY: i64 = 6;
     pub const DELTA_BYTE_ARRAY: i64 = 7;
 }
@@ -115,6 +118,8 @@ struct State {
     chunks: Vec<Chunk>,
     /// Where the body of a page begins whose header was read.
     bodies: Vec<(u64, Header)>,
+    /// Why a page was refused. Decoders pass on no more than its text.
+    refused: Option<SourceError>,
 }
 
 impl PageFile {
@@ -127,6 +132,7 @@ impl PageFile {
             state: Arc::new(Mutex::new(State {
                 chunks,
                 bodies: Vec::new(),
+                refused: None,
             })),
         }
     }
@@ -144,20 +150,54 @@ impl PageFile {
         }
     }
 
-    fn broken(&self, problem: &str) -> ParquetError {
-        external(SourceError::Malformed {
+    /// Why a page was refused, if one was.
+    pub fn refused(&self) -> Option<SourceError> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).refused.take()
+    }
+
+    /// Notes that something was refused, and gives what the decoder is to pass on.
+    pub fn refuse(&self, error: SourceError) -> ParquetError {
+        let text = error.to_string();
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).refused = Some(error);
+        ParquetError::General(text)
+    }
+
+    /// Whether some page of the only chunk has its values beside the dictionary. Where a batch reaches into such a page, a decoder
+    /// writes out what it has.
+    pub fn leaves_dictionary(&self) -> parquet::errors::Result<bool> {
+        let range = {
+            let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.chunks.first().map_or(0..0, |chunk| chunk.range.clone())
+        };
+        let mut at = range.start;
+        while at < range.end {
+            let (header, _) = self.header(at, &range).map_err(|error| self.refuse(error))?;
+            let indexed = matches!(header.encoding, encoding::PLAIN_DICTIONARY | encoding::RLE_DICTIONARY);
+            if !header.dictionary && !indexed {
+                return Ok(true);
+            }
+            at = at.saturating_add(header.length).saturating_add(header.compressed);
+        }
+        Ok(false)
+    }
+
+    fn broken(&self, problem: impl ToString) -> SourceError {
+        SourceError::Malformed {
             path: self.name.to_string(),
             format: super::FORMAT,
-            problem: problem.to_owned(),
-        })
+            problem: problem.to_string(),
+        }
     }
 
     /// Reads the header of the page that begins here, and the bytes that were read to find it.
-    fn header(&self, at: u64, chunk: &Range<u64>) -> parquet::errors::Result<(Header, Bytes)> {
+    fn header(&self, at: u64, chunk: &Range<u64>) -> Result<(Header, Bytes), SourceError> {
         let room = chunk.end.saturating_sub(at).min(self.file.length().saturating_sub(at));
         let mut wanted = HEADER_BYTES;
         loop {
-            let bytes = self.file.get_bytes(at, wanted.min(room) as usize)?;
+            let bytes = self
+                .file
+                .get_bytes(at, wanted.min(room) as usize)
+                .map_err(|error| self.broken(error))?;
             match Header::read(&bytes) {
                 Ok(header) => return Ok((header, bytes)),
                 // Statistics can make a header long.
@@ -165,15 +205,15 @@ impl PageFile {
                     wanted *= 8;
                     let limit = self.options.max_metadata_bytes;
                     within("bytes of page header", wanted.min(room), limit, "max_metadata_bytes")
-                        .map_err(|over| external(SourceError::over(&self.name, over)))?;
+                        .map_err(|over| SourceError::over(&self.name, over))?;
                 }
-                Err(error) => return Err(self.broken(&format!("a page header: {error}"))),
+                Err(error) => return Err(self.broken(format!("a page header: {error}"))),
             }
         }
     }
 
     /// Looks at a page that is about to be decoded.
-    fn admit(&self, state: &mut State, place: usize, at: u64, header: &Header, body: &[u8]) -> parquet::errors::Result<()> {
+    fn admit(&self, state: &mut State, place: usize, at: u64, header: &Header, body: &[u8]) -> Result<(), SourceError> {
         let chunk = &mut state.chunks[place];
         if header.dictionary {
             if header.values.saturating_mul(chunk.least_value) > header.uncompressed {
@@ -210,23 +250,52 @@ impl PageFile {
         Ok(())
     }
 
-    fn within_budget(&self, chunks: &[Chunk]) -> parquet::errors::Result<()> {
+    fn within_budget(&self, chunks: &[Chunk]) -> Result<(), SourceError> {
         let held = chunks.iter().fold((0, 0), |sum, chunk| {
             [chunk.held.dictionary, chunk.held.last, chunk.held.earlier]
                 .into_iter()
                 .fold(sum, add)
         });
         within("decoded bytes", held.0, self.options.decoded_of(held.1), "max_decoded_bytes")
-            .map_err(|over| external(SourceError::over(&self.name, over)))
+            .map_err(|over| SourceError::over(&self.name, over))
+    }
+
+    /// The bytes that were read to find the header of the page here; none where it was read before.
+    fn read_header(&self, start: u64) -> Result<Bytes, SourceError> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let read_before = state.bodies.iter().any(|(at, _)| *at == start);
+        let Some(place) = chunk_of(&state.chunks, start).filter(|_| !read_before) else {
+            return Ok(Bytes::new());
+        };
+        let range = state.chunks[place].range.clone();
+        let (header, bytes) = self.header(start, &range)?;
+        // Bodies of this chunk behind us are not asked for again.
+        state.bodies.retain(|(at, _)| !range.contains(at));
+        state.bodies.push((start + header.length, header));
+        Ok(bytes)
+    }
+
+    fn read_page(&self, start: u64, length: usize) -> Result<Bytes, SourceError> {
+        let bytes = self.file.get_bytes(start, length).map_err(|error| self.broken(error))?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(place) = chunk_of(&state.chunks, start) else {
+            return Ok(bytes);
+        };
+        let known = state.bodies.iter().find(|(at, _)| *at == start).map(|(_, header)| *header);
+        match known {
+            Some(header) => self.admit(&mut state, place, start - header.length, &header, &bytes)?,
+            // By the page index a page is read together with its header.
+            None => {
+                let header = Header::read(&bytes).map_err(|error| self.broken(format!("a page header: {error}")))?;
+                self.admit(&mut state, place, start, &header, &bytes[header.length as usize..])?;
+            }
+        }
+        Ok(bytes)
     }
 }
 
 fn add(left: (u64, u64), right: (u64, u64)) -> (u64, u64) {
     (left.0.saturating_add(right.0), left.1.saturating_add(right.1))
-}
-
-fn external(error: SourceError) -> ParquetError {
-    ParquetError::External(Box::new(error))
 }
 
 fn checksum(body: &[u8]) -> u32 {
@@ -296,17 +365,7 @@ impl ChunkReader for PageFile {
 
     /// A decoder that reads on from a place looks for the header of a page there, or has read it already.
     fn get_read(&self, start: u64) -> parquet::errors::Result<HeadReader> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let read_before = state.bodies.iter().any(|(at, _)| *at == start);
-        let mut head = Bytes::new();
-        if !read_before && let Some(place) = chunk_of(&state.chunks, start) {
-            let (header, bytes) = self.header(start, &state.chunks[place].range)?;
-            // Bodies of this chunk behind us are not asked for again.
-            let range = state.chunks[place].range.clone();
-            state.bodies.retain(|(at, _)| !range.contains(at));
-            state.bodies.push((start + header.length, header));
-            head = bytes;
-        }
+        let head = self.read_header(start).map_err(|error| self.refuse(error))?;
         Ok(HeadReader {
             rest: self.file.reader(start + head.len() as u64),
             head,
@@ -314,21 +373,7 @@ impl ChunkReader for PageFile {
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
-        let bytes = self.file.get_bytes(start, length)?;
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(place) = chunk_of(&state.chunks, start) else {
-            return Ok(bytes);
-        };
-        let known = state.bodies.iter().find(|(at, _)| *at == start).map(|(_, header)| *header);
-        match known {
-            Some(header) => self.admit(&mut state, place, start - header.length, &header, &bytes)?,
-            // By the page index a page is read together with its header.
-            None => {
-                let header = Header::read(&bytes).map_err(|error| self.broken(&format!("a page header: {error}")))?;
-                self.admit(&mut state, place, start, &header, &bytes[header.length as usize..])?;
-            }
-        }
-        Ok(bytes)
+        self.read_page(start, length).map_err(|error| self.refuse(error))
     }
 }
 
