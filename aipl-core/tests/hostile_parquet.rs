@@ -160,7 +160,7 @@ fn rows_whose_columns_are_given_by_the_path_must_be_there_too() {
         let path = kept.write(&name, &crafted);
         kept.labels_and_rows(&Events::scan_parquet(&[path.display().to_string()], schema(), "UTC")?)
     };
-    assert_eq!(ask(4_200_000, 4_200_000).expect("they are there"), (1, 4_200_000));
+    assert_eq!(ask(50_000, 50_000).expect("they are there"), (1, 50_000));
     assert_eq!(ask(10, 10).expect("they are there"), (1, 10));
     refused(ask(1 << 23, 10));
     refused(ask(1 << 31, 10));
@@ -169,7 +169,7 @@ fn rows_whose_columns_are_given_by_the_path_must_be_there_too() {
 #[test]
 fn large_groups_answer_as_small_ones() {
     let kept = Kept::new();
-    for rows in [1, 1_000_000, 4_194_304, 4_194_305] {
+    for rows in [1, 100_000, 4_194_305] {
         let crafted = Crafted::events(rows);
         assert!(crafted.written().len() < 1_000);
         assert_eq!(
