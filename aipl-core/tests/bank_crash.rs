@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use aipl_core::bank::{BankError, DataBank, Mode};
 use aipl_core::timeline::Runtime;
-use events::{batches, check_whole, create, day, ingest, writer};
+use events::{age, batches, check_whole, create, day, ingest, writer};
 
 const PATH: &str = "AIPL_TEST_BANK";
 const FROM: &str = "AIPL_TEST_FROM";
@@ -115,6 +115,7 @@ fn no_kill_loses_or_doubles_a_batch() {
         "{} batches were taken in between",
         acknowledged_all.len()
     );
+    age(&path);
     bank.vacuum().expect("cleans");
     assert_eq!(bank.verify(&Runtime::default()).expect("whole").orphans, 0);
 }

@@ -126,6 +126,13 @@ impl PyDataBank {
         })
     }
 
+    fn drop_batches(&self, py: Python<'_>, batch_ids: Vec<String>) -> PyResult<String> {
+        detached(py, None, |runtime| {
+            let ids: Vec<&str> = batch_ids.iter().map(String::as_str).collect();
+            self.inner.drop_batches(&ids, runtime).map(|report| report.to_json().to_string())
+        })
+    }
+
     fn kept_days(&self, py: Python<'_>) -> PyResult<Vec<(String, String, bool)>> {
         guard(py, || {
             let days = self.inner.kept_days().into_iter();

@@ -84,6 +84,7 @@ fn bank_class(error: &BankError) -> &'static str {
         BankError::NoSpace { .. } => "NoSpaceError",
         BankError::FormatVersion { .. } => "FormatVersionError",
         BankError::Mismatch { .. } => "SchemaError",
+        BankError::NotText { .. } => "InternalError",
         BankError::Parameter { .. } | BankError::Unknown { .. } => "ParameterError",
         _ => "StoreError",
     }

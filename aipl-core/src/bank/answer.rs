@@ -121,7 +121,7 @@ pub(super) struct Snapshot {
 impl Snapshot {
     fn of(bank: &DataBank, runtime: Option<&Runtime<'_>>) -> Result<Snapshot, BankError> {
         let state = bank.state();
-        let open = |record: &FileRecord| bank.segment(record);
+        let open = |record: &FileRecord| bank.segment(record).map_err(|error| state.explain(error));
         Ok(Snapshot {
             accounts: bank.accounts_of(&state, runtime)?,
             persons: match runtime {
@@ -159,6 +159,11 @@ impl Snapshot {
         let optional = optional_fields(&self.bank.shared.schema).into_iter();
         columns.extend(optional.map(|name| Field::new(&name, column_type(&name, types.kind(&name)), true)));
         Arc::new(Schema::new(columns))
+    }
+
+    /// What was read, or a refusal that says what it takes along and what helps.
+    pub fn whole<T>(&self, read: Result<T, BankError>) -> Result<T, BankError> {
+        read.map_err(|error| self.state.explain(error))
     }
 
     pub fn damaged(segment: &Segment, problem: &str) -> BankError {
@@ -371,11 +376,11 @@ impl Ordered for Snapshot {
             let read = if outside { 0 } else { wanted.end - wanted.start };
             tally.rows_skipped += of_unit.end - of_unit.start - read;
             if read > 0 {
-                reads.push(self.read(segment, buckets.clone(), asked, tally)?);
+                reads.push(self.whole(self.read(segment, buckets.clone(), asked, tally))?);
             }
         }
         if asked.has_switches() {
-            read_instants(&mut reads, self.persons.as_deref(), asked, tally)?;
+            self.whole(read_instants(&mut reads, self.persons.as_deref(), asked, tally))?;
         }
         let mut drafts = Vec::new();
         for (bucket, read) in buckets.flat_map(|bucket| reads.iter().map(move |read| (bucket, read))) {

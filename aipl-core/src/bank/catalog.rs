@@ -1,21 +1,23 @@
 //! The catalog: SQLite holds the commits; this checks every one of them before a value is used.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
 
 use crate::bank::error::BankError;
 use crate::bank::files::{create_new, open_regular, sync_directory};
+use crate::bank::places::{check_catalog, check_file};
 use crate::bank::record::Record;
 
 /// The format version that this library writes.
 pub(crate) const FORMAT_VERSION: i64 = 1;
 const APPLICATION_ID: i64 = 0x4149_504c;
-const CATALOG: &str = "catalog.sqlite";
+pub(super) const CATALOG: &str = "catalog.sqlite";
 const SUM: &str = "catalog.sum";
 const SUM_MAGIC: &[u8; 8] = b"AIPLSUM1";
 const SUM_BYTES: usize = 64;
@@ -57,41 +59,36 @@ pub(crate) struct Contents {
     pub hash: u128,
     /// Block hashes by file name.
     pub blocks: Vec<(String, Vec<u8>)>,
+    /// Batches that were not taken out, each with whether its row names it.
+    named: HashMap<String, bool>,
 }
 
-/// One file's name and block hashes, to go in with a commit.
-pub(crate) type NewBlocks<'a> = &'a [(&'a str, &'a [u8])];
-
 /// Refusals of SQLite as those of a bank.
-fn refused(bank: &Path, error: &rusqlite::Error) -> BankError {
+pub(super) fn refused(bank: &Path, error: &rusqlite::Error) -> BankError {
     let path = bank.join(CATALOG);
     match error.sqlite_error_code() {
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => BankError::Locked {
-            path: bank.display().to_string(),
-            holder: " (in the middle of a commit)".to_owned(),
-        },
-        Some(ErrorCode::DiskFull) => BankError::NoSpace {
-            path: bank.display().to_string(),
-            needed: 0,
-            free: super::files::free_bytes(bank).unwrap_or(0),
-        },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => BankError::overtaken(bank, "in the middle of a commit"),
+        Some(ErrorCode::DiskFull) => BankError::no_space(bank),
         Some(
-            ErrorCode::CannotOpen
+            code @ (ErrorCode::CannotOpen
             | ErrorCode::SystemIoFailure
             | ErrorCode::PermissionDenied
             | ErrorCode::ReadOnly
             | ErrorCode::OutOfMemory
-            | ErrorCode::FileLockingProtocolFailed,
+            | ErrorCode::FileLockingProtocolFailed),
         ) => BankError::Io {
             path: path.display().to_string(),
             problem: error.to_string(),
+            failed: code == ErrorCode::SystemIoFailure,
         },
         // The statements are always the same, so what else goes wrong lies in the file.
         _ => BankError::corrupt(CATALOG, error.to_string()),
     }
 }
 
-fn connect(bank: &Path, flags: OpenFlags) -> Result<Connection> {
+/// Opens the catalog. SQLite opens the files beside it by itself, so all are looked at first.
+pub(super) fn connect(bank: &Path, flags: OpenFlags) -> Result<Connection> {
+    check_catalog(bank)?;
     let flags = flags | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let path = fs::canonicalize(bank).map_err(|error| BankError::io(bank, &error))?.join(CATALOG);
     let connection = Connection::open_with_flags(path, flags).map_err(|error| refused(bank, &error))?;
@@ -105,7 +102,7 @@ fn connect(bank: &Path, flags: OpenFlags) -> Result<Connection> {
 /// Whether there is a catalog with a commit, or one that cannot be read.
 pub(crate) fn has_commits(bank: &Path) -> bool {
     let path = bank.join(CATALOG);
-    if fs::metadata(&path).map_or(true, |data| data.len() == 0) {
+    if fs::symlink_metadata(&path).map_or(true, |data| data.is_file() && data.len() == 0) {
         return false;
     }
     let count = |connection: Connection| {
@@ -140,7 +137,7 @@ pub(crate) fn create_anew(bank: &Path) -> Result<()> {
 
 /// Reads the catalog as one state and proves it.
 pub(crate) fn read(bank: &Path) -> Result<Contents> {
-    if !bank.join(CATALOG).exists() {
+    if fs::symlink_metadata(bank.join(CATALOG)).is_err() {
         return Err(BankError::NotABank {
             path: bank.display().to_string(),
             problem: if bank.is_dir() {
@@ -202,6 +199,9 @@ fn read_all(bank: &Path, connection: &mut Connection) -> std::result::Result<Con
     if contents.commits.is_empty() {
         return Err(BankError::corrupt(CATALOG, "there is no commit").into());
     }
+    if contents.named.values().any(|named| !named) {
+        return Err(BankError::corrupt(CATALOG, "a batch does not agree with its commit").into());
+    }
     if let Some(sum) = sum {
         // SQLite passes over what lies behind its last page.
         let length = fs::metadata(bank.join(CATALOG)).map_err(|error| BankError::io(bank, &error))?.len();
@@ -227,7 +227,7 @@ fn check_kind(bank: &Path, connection: &Connection) -> std::result::Result<(), R
 }
 
 /// The hash of a commit: of the one before, its number and its record.
-fn chain(before: u128, seq: u64, record: &str) -> u128 {
+pub(super) fn chain(before: u128, seq: u64, record: &str) -> u128 {
     let mut hasher = Xxh3::new();
     hasher.update(&before.to_le_bytes());
     hasher.update(&seq.to_le_bytes());
@@ -247,66 +247,53 @@ impl Contents {
             return Err(damaged("its hash does not agree"));
         }
         let record: Record = serde_json::from_str(text).map_err(|error| damaged(&error.to_string()))?;
-        if record.batch.as_ref().map(|batch| batch.id.as_str()) != batch {
+        let own = record.batch.as_ref().map(|batch| batch.id.as_str());
+        if batch.is_some() && own != batch {
             return Err(damaged("its batch does not agree"));
+        }
+        // Taking a batch out takes its name from its row, so that the name is free; rows are not covered by the chain, records are.
+        for id in &record.dropped_batches {
+            if self.named.remove(id) != Some(false) {
+                return Err(damaged("the batch that it takes out does not agree"));
+            }
+        }
+        if let Some(id) = own
+            && self.named.insert(id.to_owned(), batch.is_some()).is_some()
+        {
+            return Err(damaged("an earlier commit has its batch"));
         }
         self.commits.push(Commit { seq: expected, record });
         Ok(())
     }
 }
 
-/// Adds a commit after the one with this number and hash, and forgets the block hashes of some files. Gives the new hash.
-pub(crate) fn append(bank: &Path, after: (u64, u128), record: &Record, blocks: NewBlocks<'_>, forget: &[String]) -> Result<u128> {
+/// Whether all of these files still have block hashes: once `vacuum` has said that they go, they have none.
+pub(crate) fn has_blocks<'f>(bank: &Path, files: impl Iterator<Item = &'f str>) -> Result<bool> {
     let failed = |error: rusqlite::Error| refused(bank, &error);
     let mut connection = connect(bank, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let text = serde_json::to_string(record).map_err(|error| BankError::corrupt(CATALOG, error.to_string()))?;
-    let transaction = connection
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(failed)?;
-    let newest: i64 = transaction
-        .query_row("SELECT coalesce(max(seq), 0) FROM commits", [], |row| row.get(0))
-        .map_err(failed)?;
-    // The lock keeps other writers away; should it not be honored, nothing is lost all the same.
-    if u64::try_from(newest) != Ok(after.0) {
-        return Err(BankError::Locked {
-            path: bank.display().to_string(),
-            holder: format!(" (it has committed {newest} since this one read {})", after.0),
-        });
+    let transaction = connection.transaction().map_err(failed)?;
+    let mut look = transaction.prepare("SELECT 1 FROM blocks WHERE file = ?1").map_err(failed)?;
+    for file in files {
+        if !look.exists([file]).map_err(failed)? {
+            return Ok(false);
+        }
     }
-    let seq = after.0 + 1;
-    let hash = chain(after.1, seq, &text);
-    let batch = record.batch.as_ref().map(|batch| batch.id.as_str());
-    let values = params![seq as i64, batch, text, hash.to_le_bytes()];
-    transaction
-        .execute("INSERT INTO commits (seq, batch, record, hash) VALUES (?1, ?2, ?3, ?4)", values)
-        .map_err(failed)?;
-    for (file, hashes) in blocks {
-        transaction
-            .execute("INSERT INTO blocks (file, hashes) VALUES (?1, ?2)", params![file, hashes])
-            .map_err(failed)?;
-    }
-    for file in forget {
-        transaction
-            .execute("DELETE FROM blocks WHERE file = ?1", params![file])
-            .map_err(failed)?;
-    }
-    transaction.commit().map_err(failed)?;
-    Ok(hash)
+    Ok(true)
 }
 
-/// The bytes of the catalog, of one state.
-fn image(connection: &mut Connection) -> rusqlite::Result<Vec<u8>> {
+/// The bytes of the catalog, of one state, and the number of its newest commit.
+fn image(connection: &mut Connection) -> rusqlite::Result<(Vec<u8>, i64)> {
     connection.execute_batch("BEGIN")?;
     // The first read takes the lock that keeps writers away.
-    connection.query_row("SELECT count(*) FROM commits", [], |row| row.get::<_, i64>(0))?;
-    Ok(connection.serialize("main")?.to_vec())
+    let newest = connection.query_row("SELECT coalesce(max(seq), 0) FROM commits", [], |row| row.get(0))?;
+    Ok((connection.serialize("main")?.to_vec(), newest))
 }
 
 /// Copies the catalog as it is into another directory.
 pub(crate) fn copy(bank: &Path, target: &Path) -> Result<()> {
     let mut connection = connect(bank, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let failed = |error: rusqlite::Error| refused(bank, &error);
-    let bytes = image(&mut connection).map_err(failed)?;
+    let (bytes, _) = image(&mut connection).map_err(failed)?;
     let path = target.join(CATALOG);
     let written = create_new(&path).and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()));
     written.map_err(|error| BankError::io(&path, &error))
@@ -325,11 +312,11 @@ pub(crate) fn integrity(bank: &Path) -> Result<()> {
     }
 }
 
-/// Proves the catalog bit for bit from now on.
-pub(crate) fn write_sum(bank: &Path, seq: u64) -> Result<()> {
+/// Proves the catalog bit for bit from now on, whichever commit it has come to.
+pub(crate) fn write_sum(bank: &Path) -> Result<()> {
     let mut connection = connect(bank, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let failed = |error: rusqlite::Error| refused(bank, &error);
-    let bytes = image(&mut connection).map_err(failed)?;
+    let (bytes, seq) = image(&mut connection).map_err(failed)?;
     let mut sum = Vec::with_capacity(SUM_BYTES);
     sum.extend_from_slice(SUM_MAGIC);
     sum.extend_from_slice(&seq.to_le_bytes());
@@ -355,6 +342,7 @@ pub(crate) fn write_sum(bank: &Path, seq: u64) -> Result<()> {
 fn read_sum(bank: &Path) -> Result<Option<(u64, u64, u128)>> {
     let path = bank.join(SUM);
     let damaged = || BankError::corrupt(SUM, "it is damaged");
+    check_file(bank, SUM)?;
     let mut file = match open_regular(&path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(BankError::io(&path, &error)),

@@ -1,16 +1,13 @@
 //! Merging small segments, removing what nothing names, and letting old events expire.
 
-use std::collections::HashSet;
-use std::fs;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::bank::consumers;
 use crate::bank::error::BankError;
-use crate::bank::files::{Published, check_space, is_file_name};
+use crate::bank::files::{Published, check_space};
 use crate::bank::handle::DataBank;
-use crate::bank::lock::{ANY_COMMIT, commits_read};
 use crate::bank::merge::{LeftOut, Merge, Part};
 use crate::bank::record::{FileRecord, Record};
 use crate::bank::state::State;
@@ -55,17 +52,6 @@ pub struct CompactReport {
     pub elapsed: Duration,
 }
 
-/// What [`DataBank::vacuum`] did.
-#[derive(Debug, Clone, Default)]
-pub struct VacuumReport {
-    /// Files removed.
-    pub files: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Files that only an earlier commit names, kept since somebody reads it.
-    pub kept_for_readers: u64,
-}
-
 /// What [`DataBank::expire`] did.
 #[derive(Debug, Clone, Default)]
 pub struct ExpireReport {
@@ -88,18 +74,6 @@ impl CompactReport {
             "bytes_before": self.bytes.0,
             "bytes_after": self.bytes.1,
             "seconds": self.elapsed.as_secs_f64(),
-        })
-    }
-}
-
-impl VacuumReport {
-    /// The report as plain data.
-    #[must_use]
-    pub fn to_json(&self) -> Value {
-        json!({
-            "files": self.files,
-            "bytes": self.bytes,
-            "kept_for_readers": self.kept_for_readers,
         })
     }
 }
@@ -166,7 +140,13 @@ impl DataBank {
             if lists.is_empty() && !many_ids {
                 break;
             }
-            self.merge_once(&state, lists, many_ids, &mut report, runtime)?;
+            // A commit for each, so that records tell which segments have become which.
+            for list in lists {
+                self.merge_list(&list, &mut report, runtime)?;
+            }
+            if many_ids {
+                self.merge_consumers()?;
+            }
             if compaction == Compaction::All {
                 break;
             }
@@ -175,41 +155,37 @@ impl DataBank {
         Ok(report)
     }
 
-    fn merge_once(
-        &self,
-        state: &State,
-        lists: Vec<Vec<FileRecord>>,
-        ids: bool,
-        report: &mut CompactReport,
-        runtime: &Runtime<'_>,
-    ) -> Result<()> {
-        let mut record = Record::of("compact");
-        let mut files: Vec<Published> = Vec::new();
-        let before: u64 = lists.iter().flatten().map(|segment| segment.bytes).sum();
+    fn merge_list(&self, list: &[FileRecord], report: &mut CompactReport, runtime: &Runtime<'_>) -> Result<()> {
+        let before: u64 = list.iter().map(|segment| segment.bytes).sum();
         check_space(self.path(), before)?;
-        let (segments, rows): (u64, u64) = lists
-            .iter()
-            .flatten()
-            .fold((0, 0), |(count, rows), file| (count + 1, rows + file.rows));
-        for list in lists {
-            record.remove.extend(list.iter().map(|segment| segment.name.clone()));
-            files.extend(self.merge_segments(&list, LeftOut::default(), runtime)?.0);
-        }
-        report.into += files.len() as u64;
-        let after: u64 = files.iter().map(|file| file.record.bytes).sum();
-        if ids {
-            record.remove.extend(state.of_folder("ids").map(|file| file.name.clone()));
-            files.push(self.write_all_consumers()?);
-        }
+        let merged = self.merge_segments(list, LeftOut::default(), runtime)?.0;
+        let files: Vec<Published> = merged.into_iter().collect();
+        let record = Record {
+            remove: list.iter().map(|segment| segment.name.clone()).collect(),
+            ..Record::of("compact")
+        };
         self.commit(record, &files, &[])?;
         self.forget_closed();
-        report.segments += segments;
-        report.rows += rows;
+        report.into += files.len() as u64;
+        report.segments += list.len() as u64;
+        report.rows += list.iter().map(|segment| segment.rows).sum::<u64>();
+        let after: u64 = files.iter().map(|file| file.record.bytes).sum();
         report.bytes = (report.bytes.0 + before, report.bytes.1 + after);
         Ok(())
     }
 
-    fn merge_segments(
+    fn merge_consumers(&self) -> Result<()> {
+        let state = self.state();
+        check_space(self.path(), state.of_folder("ids").map(|file| file.bytes).sum())?;
+        let record = Record {
+            remove: state.of_folder("ids").map(|file| file.name.clone()).collect(),
+            ..Record::of("compact")
+        };
+        self.commit(record, &[self.write_all_consumers()?], &[])?;
+        Ok(())
+    }
+
+    pub(super) fn merge_segments(
         &self,
         list: &[FileRecord],
         left_out: LeftOut<'_>,
@@ -267,11 +243,10 @@ impl DataBank {
                 ..Record::of("expire")
             };
             let (mut files, mut rows) = (Vec::new(), 0);
-            for segment in state.of_folder("segments") {
-                let days = segment.days.unwrap_or((i32::MIN, i32::MAX));
-                if days.0 >= before.number() {
-                    continue;
-                }
+            let is_touched = |segment: &&FileRecord| segment.days.is_none_or(|(first, _)| first < before.number());
+            let touched: Vec<&FileRecord> = state.of_folder("segments").filter(is_touched).collect();
+            check_space(self.path(), touched.iter().map(|segment| segment.bytes).sum())?;
+            for segment in touched {
                 let left_out = LeftOut {
                     before: Some(before.number()),
                     switches: state_switches(&self.shared.schema),
@@ -300,66 +275,5 @@ impl DataBank {
                 before: before.to_string(),
             })
         })
-    }
-
-    /// Removes files that neither the newest commit nor any reader needs. Earlier commits can be read until then, and no longer.
-    ///
-    /// # Errors
-    /// [`BankError::ReadOnly`]; what the disk refuses.
-    pub fn vacuum(&self) -> Result<VacuumReport> {
-        self.write("vacuum", || {
-            let newest = self.state();
-            let mut needed: HashSet<String> = newest.files.iter().map(|file| file.name.clone()).collect();
-            let mut report = VacuumReport::default();
-            let mut add = |state: &State| {
-                let more = state.files.iter().filter(|file| needed.insert(file.name.clone())).count();
-                report.kept_for_readers += more as u64;
-            };
-            self.states_in_use().iter().for_each(|state| add(state));
-            let commits = self.records();
-            for seq in commits_read(self.path())? {
-                if seq == ANY_COMMIT {
-                    for commit in &commits {
-                        add(&State::replay(&commits, commit.seq)?);
-                    }
-                } else {
-                    add(&State::replay(&commits, seq)?);
-                }
-            }
-            let named = commits.iter().flat_map(|commit| commit.record.add.iter());
-            let gone: Vec<String> = named
-                .filter(|file| !needed.contains(&file.name) && self.blocks(file).is_ok())
-                .map(|file| file.name.clone())
-                .collect();
-            if !gone.is_empty() {
-                // First nobody can come to read them, then they go.
-                self.commit(Record::of("vacuum"), &[], &gone)?;
-            }
-            self.forget_closed();
-            self.remove_files(&needed, &mut report)?;
-            Ok(report)
-        })
-    }
-
-    fn remove_files(&self, needed: &HashSet<String>, report: &mut VacuumReport) -> Result<()> {
-        for folder in ["segments", "ids", "bitmaps", "links", "tmp"] {
-            let folder = self.path().join(folder);
-            let failed = |error: &std::io::Error| BankError::io(&folder, error);
-            for entry in fs::read_dir(&folder).map_err(|error| failed(&error))? {
-                let entry = entry.map_err(|error| failed(&error))?;
-                let name = entry.file_name();
-                let name = name.to_str().unwrap_or_default();
-                let own = is_file_name(name) || folder.ends_with("tmp");
-                // What a bank does not make is not a bank's to remove.
-                if !own || needed.contains(name) || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
-                    continue;
-                }
-                let bytes = entry.metadata().map_or(0, |data| data.len());
-                fs::remove_file(entry.path()).map_err(|error| failed(&error))?;
-                report.files += 1;
-                report.bytes += bytes;
-            }
-        }
-        Ok(())
     }
 }

@@ -9,11 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, UInt32Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt32Type};
 use parquet::arrow::ArrowWriter;
+use parquet::errors::ParquetError;
 
 use crate::bank::error::BankError;
 use crate::bank::files::{NewFile, Published};
 use crate::bank::record::FileRecord;
 use crate::bank::segment::{ParquetFile, arrow_fault, properties, write_fault};
+use crate::bank::text::{check_text, is_text};
 use crate::base::id::{BUCKETS, MAX_LOCAL};
 use crate::base::{ConsumerIdx, IdKind, IdValue};
 use crate::timeline::bucket::TooManyConsumers;
@@ -42,7 +44,7 @@ pub(crate) fn write(bank: &Path, id_kind: IdKind, consumers: impl Iterator<Item 
         Field::new("consumer", id_type(id_kind), false),
     ]));
     let file = NewFile::create(bank, "parquet")?;
-    let fault = |error| write_fault(bank, error);
+    let fault = |error: ParquetError| write_fault(bank, &error);
     let mut writer = ArrowWriter::try_new(
         file,
         schema.clone(),
@@ -61,6 +63,7 @@ pub(crate) fn write(bank: &Path, id_kind: IdKind, consumers: impl Iterator<Item 
             }))),
             IdKind::Text => Arc::new(StringArray::from_iter_values(part.iter().map(|(_, id)| id.to_string()))),
         };
+        check_text("consumer", &ids)?;
         let batch = RecordBatch::try_new(schema.clone(), vec![Arc::new(numbers), ids]).map_err(arrow_fault)?;
         writer.write(&batch).map_err(fault)?;
     }
@@ -92,6 +95,33 @@ pub(crate) fn read(
     Ok(Universe::lasting(id_kind, stores, lineage))
 }
 
+/// The consumers of one file with their numbers.
+pub(crate) fn read_file(file: &ParquetFile, rows: u64, id_kind: IdKind) -> Result<Vec<(ConsumerIdx, IdValue)>> {
+    let mut consumers = Vec::new();
+    for start in (0..rows).step_by(PART_ROWS) {
+        let part = Ids::read(file, start..rows.min(start + PART_ROWS as u64), id_kind)?;
+        let id = |row: usize| match id_kind {
+            IdKind::Int64 => IdValue::Int(part.ids.as_primitive::<Int64Type>().value(row)),
+            IdKind::Text => IdValue::Text(part.ids.as_string::<i32>().value(row).to_owned()),
+        };
+        consumers.extend(
+            part.numbers()
+                .iter()
+                .enumerate()
+                .map(|(row, &number)| (ConsumerIdx(number), id(row))),
+        );
+    }
+    Ok(consumers)
+}
+
+/// What stands for a consumer whose identifier is lost.
+pub(crate) fn lost(idx: ConsumerIdx, id_kind: IdKind) -> IdValue {
+    match id_kind {
+        IdKind::Int64 => IdValue::Int(i64::MIN + i64::from(idx.0)),
+        IdKind::Text => IdValue::Text(format!("lost consumer {:08x}", idx.0)),
+    }
+}
+
 /// Works on items on the threads of a runtime, or on this one.
 fn on_threads<I: Send, R: Send>(items: Vec<I>, runtime: Option<&Runtime<'_>>, work: impl Fn(I) -> Result<R> + Sync) -> Result<Vec<R>> {
     match runtime {
@@ -121,6 +151,9 @@ impl Ids {
             column.cloned().ok_or_else(|| damaged("it does not have the columns of consumers"))
         };
         let (numbers, ids) = (typed("consumer_idx", &DataType::UInt32)?, typed("consumer", &id_type(id_kind))?);
+        if !is_text(&ids) {
+            return Err(damaged("an identifier is not UTF-8"));
+        }
         if !numbers.as_primitive::<UInt32Type>().values().is_sorted() {
             return Err(damaged("its consumers are not in order"));
         }

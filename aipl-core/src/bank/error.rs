@@ -1,7 +1,10 @@
 //! Refusals of the bank floor.
 
+use std::error::Error;
 use std::io;
 use std::path::Path;
+
+use rustix::io::Errno;
 
 use crate::base::Day;
 use crate::source::SourceError;
@@ -39,12 +42,14 @@ pub enum BankError {
         operation: &'static str,
     },
     /// A file is damaged, or files contradict each other.
-    #[error("{file}: {problem}; restore the bank from a backup")]
+    #[error("{file}: {problem}; {cure}")]
     Corrupt {
         /// The file, as named in the bank.
         file: String,
         /// What does not agree.
         problem: String,
+        /// What helps, ready to print.
+        cure: String,
     },
     /// The disk is full.
     #[error("{path}: no space left, {free} bytes are free{}; nothing was changed", of_needed(*needed))]
@@ -73,6 +78,8 @@ pub enum BankError {
         path: String,
         /// What the system says.
         problem: String,
+        /// Whether the disk itself failed, so that what it holds is not known any more: such a writer takes nothing more.
+        failed: bool,
     },
     /// Whether a commit is in the bank is not known, or a sync has failed: this handle takes nothing more.
     #[error("{path}: an earlier write could not be completed ({problem}); open the bank again to see what it holds")]
@@ -105,6 +112,20 @@ pub enum BankError {
         had: u64,
         /// Rows now.
         has: u64,
+    },
+    /// Batches that can only be taken out together.
+    #[error("batch_id: {problem}; drop them together: {}", of_names(batches))]
+    SharedBatches {
+        /// Why.
+        problem: String,
+        /// All of them.
+        batches: Vec<String>,
+    },
+    /// Text that is none was about to be written: a fault of this library.
+    #[error("{column}: text that is not UTF-8 came as far as the bank; nothing was changed")]
+    NotText {
+        /// The column.
+        column: String,
     },
     /// Events that do not fit the bank.
     #[error("{field}: {problem}")]
@@ -169,18 +190,111 @@ fn of_needed(needed: u64) -> String {
     }
 }
 
+/// Names in quotes.
+pub(crate) fn quoted(names: &[String]) -> Vec<String> {
+    names.iter().map(|name| format!("{name:?}")).collect()
+}
+
+/// Names in quotes, all of them.
+pub(crate) fn of_names(names: &[String]) -> String {
+    quoted(names).join(", ")
+}
+
+/// What helps where nothing better is known.
+pub(crate) const RESTORE: &str = "restore the bank from a backup";
+
+/// What an error of writing or reading begins with: the system's own, however deep other libraries have wrapped it.
+fn system_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e io::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        next = match error.downcast_ref::<io::Error>() {
+            Some(io) => match io.get_ref() {
+                Some(inner) => Some(inner as &(dyn Error + 'static)),
+                None => return Some(io),
+            },
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// Whether the system says that there is no room: on the disk, of the user's share, or in a file.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// The same of an error that other libraries have turned into text.
+fn tells_of_full(text: &str) -> bool {
+    let full = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG];
+    full.iter().any(|errno| {
+        let said = io::Error::from_raw_os_error(errno.raw_os_error()).to_string();
+        // The words, with the number or without it.
+        said.split(" (os error").next().is_some_and(|words| text.contains(words))
+    })
+}
+
+/// Whether an error says nothing of the disk, so that what is on it is known as before.
+fn is_harmless(error: &io::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem};
+    let kinds = [
+        AlreadyExists,
+        InvalidInput,
+        IsADirectory,
+        NotADirectory,
+        NotFound,
+        PermissionDenied,
+        ReadOnlyFilesystem,
+    ];
+    let errnos = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::LOOP,
+        Errno::NAMETOOLONG,
+        Errno::NOMEM,
+        Errno::NXIO,
+    ];
+    kinds.contains(&error.kind()) || errnos.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
 impl BankError {
     pub(crate) fn io(path: &Path, error: &io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => BankError::NoSpace {
-                path: path.display().to_string(),
-                needed: 0,
-                free: super::files::free_bytes(path).unwrap_or(0),
-            },
-            _ => BankError::Io {
+        if is_full(error) {
+            return Self::no_space(path);
+        }
+        BankError::Io {
+            path: path.display().to_string(),
+            problem: error.to_string(),
+            failed: !is_harmless(error),
+        }
+    }
+
+    /// What went wrong while something was written by way of other libraries.
+    pub(crate) fn written(path: &Path, error: &(dyn Error + 'static)) -> Self {
+        match system_error(error) {
+            Some(io) => Self::io(path, io),
+            None if tells_of_full(&error.to_string()) => Self::no_space(path),
+            None => BankError::Io {
                 path: path.display().to_string(),
                 problem: error.to_string(),
+                failed: true,
             },
+        }
+    }
+
+    pub(crate) fn no_space(path: &Path) -> Self {
+        BankError::NoSpace {
+            path: path.display().to_string(),
+            needed: 0,
+            free: super::files::free_bytes(path).unwrap_or(0),
+        }
+    }
+
+    /// Another writer is at work although this one holds the lock.
+    pub(crate) fn overtaken(bank: &Path, what: &str) -> Self {
+        BankError::Locked {
+            path: bank.display().to_string(),
+            holder: format!(" ({what})"),
         }
     }
 
@@ -188,6 +302,7 @@ impl BankError {
         BankError::Corrupt {
             file: file.into(),
             problem: problem.into(),
+            cure: RESTORE.to_owned(),
         }
     }
 

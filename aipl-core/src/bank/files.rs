@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use parquet::file::reader::{ChunkReader, Length};
 use rustix::fs::OFlags;
-use rustix::io::Errno;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use crate::bank::error::BankError;
@@ -29,6 +28,7 @@ pub(crate) fn random_name() -> Result<String> {
     getrandom::fill(&mut bytes).map_err(|error| BankError::Io {
         path: "the system's random numbers".to_owned(),
         problem: error.to_string(),
+        failed: false,
     })?;
     Ok(hex128(u128::from_le_bytes(bytes)))
 }
@@ -71,7 +71,13 @@ pub(crate) fn make_directory(path: &Path) -> io::Result<()> {
 
 /// Syncs a directory: names in it survive a power cut.
 pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+    open_directory(path)?.sync_all()
+}
+
+/// Opens a directory. Whatever else stands there is refused and not waited for.
+pub(crate) fn open_directory(path: &Path) -> io::Result<File> {
+    let flags = OFlags::DIRECTORY | OFlags::NONBLOCK;
+    OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)
 }
 
 /// Creates a file that nobody else can read; it must be new.
@@ -85,8 +91,28 @@ pub(crate) fn create_new(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
+/// What stands at a path instead of a regular file, in words; nothing for a regular file or where nothing is.
+pub(crate) fn odd(path: &Path) -> io::Result<Option<&'static str>> {
+    let kind = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found?.file_type(),
+    };
+    Ok(Some(match kind {
+        kind if kind.is_file() => return Ok(None),
+        kind if kind.is_dir() => "a folder",
+        kind if kind.is_symlink() => "a link",
+        kind if kind.is_fifo() => "a pipe",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
+    }))
+}
+
 /// Opens a regular file to read, without following a link and without waiting for a pipe.
 pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    if odd(path)?.is_some() {
+        // To open a device may already do something.
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path)?;
     if !file.metadata()?.is_file() {
@@ -260,12 +286,16 @@ impl CheckedFile {
             return Err(BankError::corrupt(name, "no name that a bank gives"));
         }
         let path = bank.join(&record.folder).join(&record.name);
-        let file = open_regular(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => BankError::corrupt(&name, "the file is missing"),
-            io::ErrorKind::InvalidInput => BankError::corrupt(&name, "not a regular file"),
-            _ if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => BankError::corrupt(&name, "a link, not a file"),
-            _ => BankError::io(&path, &error),
-        })?;
+        let file = match open_regular(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(BankError::corrupt(&name, "the file is missing")),
+            Err(error) => {
+                return Err(match odd(&path) {
+                    Ok(Some(what)) => BankError::corrupt(&name, format!("{what}, not a regular file")),
+                    _ => BankError::io(&path, &error),
+                });
+            }
+            Ok(file) => file,
+        };
         let length = file.metadata().map_err(|error| BankError::io(&path, &error))?.len();
         if length != record.bytes {
             return Err(BankError::corrupt(name, format!("{length} bytes instead of {}", record.bytes)));
@@ -324,6 +354,7 @@ impl CheckedFile {
         self.file.read_exact_at(&mut bytes, start).map_err(|error| BankError::Io {
             path: self.name.to_string(),
             problem: error.to_string(),
+            failed: false,
         })?;
         Ok(bytes)
     }

@@ -4,19 +4,21 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::bank::append::{Addition, append};
 use crate::bank::catalog::{self, Commit, Contents};
 use crate::bank::columns::{Types, canonical, read_schema};
 use crate::bank::consumers;
 use crate::bank::error::BankError;
-use crate::bank::files::{FOLDERS, Published, make_directory, random_name, sync_directory};
+use crate::bank::files::{FOLDERS, random_name, sync_directory};
 use crate::bank::lock::{ANY_COMMIT, Lease, WriterLock};
 use crate::bank::persons::KnownPersons;
+use crate::bank::places::{check_catalog, check_folders, make_folders, make_new};
 use crate::bank::record::{BankRecord, FileRecord, Record};
 use crate::bank::rows::Shape;
 use crate::bank::segment::{ParquetFile, Segment};
@@ -88,20 +90,20 @@ pub(super) struct Shared {
     /// Whether the handle was opened to write.
     writes: bool,
     writer: Mutex<Option<WriterLock>>,
-    lease: Mutex<Option<Lease>>,
-    inside: Mutex<Inside>,
+    pub(super) lease: Mutex<Option<Lease>>,
+    pub(super) inside: Mutex<Inside>,
     pub known: Mutex<KnownPersons>,
     closed: AtomicBool,
     /// Held through every operation that writes.
-    writing: Mutex<()>,
-    poison: Mutex<Option<String>>,
+    pub(super) writing: Mutex<()>,
+    pub(super) poison: Mutex<Option<String>>,
 }
 
 /// What changes while a handle lives.
-struct Inside {
-    state: Arc<State>,
-    commits: Vec<Commit>,
-    blocks: HashMap<String, Vec<u8>>,
+pub(super) struct Inside {
+    pub state: Arc<State>,
+    pub commits: Vec<Commit>,
+    pub blocks: HashMap<String, Vec<u8>>,
     segments: HashMap<String, Arc<Segment>>,
     universe: Option<Arc<Universe>>,
     /// Every state that somebody may still read.
@@ -167,16 +169,11 @@ impl DataBank {
             compiled.map_err(|error| BankError::parameter("model", error.to_string()))?;
         }
         let failed = |error: &std::io::Error| BankError::io(path, error);
-        make_directory(path).map_err(|error| failed(&error))?;
-        if !is_unborn(path).map_err(|error| failed(&error))? {
-            return Err(BankError::Exists {
-                path: path.display().to_string(),
-            });
-        }
-        for folder in FOLDERS {
-            make_directory(&path.join(folder)).map_err(|error| failed(&error))?;
-        }
+        make_new(path, is_unborn)?;
+        make_folders(path)?;
         let lock = WriterLock::take(path, Duration::ZERO)?;
+        // Somebody else may have made one in between.
+        make_new(path, is_unborn)?;
         catalog::create_anew(path)?;
         let record = Record {
             kind: "create".to_owned(),
@@ -189,10 +186,10 @@ impl DataBank {
             }),
             ..Record::new()
         };
-        catalog::append(path, (0, 0), &record, &[], &[])?;
-        catalog::write_sum(path, 1)?;
+        append(path, (0, 0), &record, &Addition::default())?;
+        catalog::write_sum(path)?;
         sync_directory(path).map_err(|error| failed(&error))?;
-        Self::with_lock(path, Some(lock), None)
+        Self::with_lock(path, Some(lock), Lease::take(path))
     }
 
     /// Opens a bank. The catalog is proven before anything is said of it; no repair is ever needed.
@@ -200,18 +197,19 @@ impl DataBank {
     /// # Errors
     /// [`BankError::NotABank`]; [`BankError::Locked`]; [`BankError::Corrupt`]; [`BankError::FormatVersion`].
     pub fn open(path: &Path, mode: Mode) -> Result<DataBank> {
-        if !path.join("catalog.sqlite").exists() {
+        if std::fs::symlink_metadata(path.join("catalog.sqlite")).is_err() {
             // The catalog says what is wrong, in the words of a bank.
             catalog::read(path)?;
         }
+        check_folders(path)?;
+        check_catalog(path)?;
         match mode {
             Mode::Write { timeout } => {
                 let lock = WriterLock::take(path, timeout)?;
                 // Tools that copy trees may leave empty folders behind.
-                for folder in FOLDERS.map(|folder| path.join(folder)) {
-                    make_directory(&folder).map_err(|error| BankError::io(&folder, &error))?;
-                }
-                Self::with_lock(path, Some(lock), None)
+                make_folders(path)?;
+                // A writer leaves word of what it reads too: should its lock not be honored, its files stay all the same.
+                Self::with_lock(path, Some(lock), Lease::take(path))
             }
             Mode::Read => Self::with_lock(path, None, Lease::take(path)),
         }
@@ -273,7 +271,7 @@ impl DataBank {
     }
 
     /// Tells writers the commits that somebody may read through this handle.
-    fn note_commits(&self, inside: &Inside) {
+    pub(super) fn note_commits(&self, inside: &Inside) {
         let commits: Vec<u64> = inside.states.iter().filter_map(Weak::upgrade).map(|state| state.seq).collect();
         if let Some(lease) = locked(&self.shared.lease).as_mut() {
             lease.note(&commits);
@@ -301,7 +299,9 @@ impl DataBank {
         self.note_commits(&inside);
         let path = &self.shared.path;
         let there = |file: &FileRecord| inside.blocks.contains_key(&file.name) && path.join(&file.folder).join(&file.name).exists();
-        if !state.files.iter().all(there) {
+        // `vacuum` first says in the catalog what goes, then heeds the words of readers, then removes.
+        let names = state.files.iter().map(|file| file.name.as_str());
+        if !state.files.iter().all(there) || !catalog::has_blocks(path, names)? {
             return Err(BankError::Vacuumed { seq });
         }
         Ok(DataBank {
@@ -344,26 +344,6 @@ impl DataBank {
         Ok(())
     }
 
-    /// One operation writes at a time; one that is called within another would wait for ever.
-    fn begin_writing(&self) -> Result<MutexGuard<'_, ()>> {
-        match self.shared.writing.try_lock() {
-            Ok(writing) => Ok(writing),
-            Err(TryLockError::Poisoned(writing)) => Ok(writing.into_inner()),
-            Err(TryLockError::WouldBlock) => Err(BankError::Locked {
-                path: self.shared.path.display().to_string(),
-                holder: " (this handle, in the middle of another operation)".to_owned(),
-            }),
-        }
-    }
-
-    /// Lets the handle write no more, if the disk has failed.
-    pub(super) fn poison(&self, error: &BankError) {
-        if matches!(error, BankError::Io { .. }) {
-            // What a failed write or sync has left on the disk is not known to this handle any more.
-            *locked(&self.shared.poison) = Some(error.to_string());
-        }
-    }
-
     /// The files of a folder (`segments`, `ids`, `bitmaps`, `links`) that count in this handle's state, for other tools. They stay in
     /// place while the handle is open.
     ///
@@ -393,6 +373,7 @@ impl DataBank {
                 "kind": record.kind,
                 "batch_id": record.batch.as_ref().map(|batch| &batch.id),
                 "rows_added": record.batch.as_ref().map(|batch| batch.rows_added),
+                "dropped_batches": record.dropped_batches,
                 "files_added": record.add.len(),
                 "files_removed": record.remove.len(),
             })
@@ -427,6 +408,17 @@ impl DataBank {
         if let Some(universe) = locked(&self.shared.inside).universe.clone().filter(|known| known.len() == total) {
             return Ok(universe);
         }
+        let read = self.read_accounts(state, runtime);
+        let universe = Arc::new(read.map_err(|error| state.explain(error))?);
+        // An answer that is older than the newest state brings its own accounts, and must not put these away.
+        if total as u64 == self.state().accounts() && self.view.is_none() {
+            self.remember(universe.clone());
+        }
+        Ok(universe)
+    }
+
+    /// Reads the accounts of a state from their files.
+    pub(super) fn read_accounts(&self, state: &State, runtime: Option<&Runtime<'_>>) -> Result<Universe> {
         let mut files = Vec::new();
         for record in state.of_folder("ids") {
             files.push((
@@ -435,18 +427,12 @@ impl DataBank {
             ));
         }
         let id_kind = state.types.id_kind("consumer");
-        let universe = Arc::new(consumers::read(
-            &files,
-            id_kind,
-            &state.consumers,
-            state.account_lineage(),
-            runtime,
-        )?);
-        // An answer that is older than the newest state brings its own accounts, and must not put these away.
-        if total as u64 == self.state().accounts() && self.view.is_none() {
-            self.remember(universe.clone());
-        }
-        Ok(universe)
+        consumers::read(&files, id_kind, &state.consumers, state.account_lineage(), runtime)
+    }
+
+    /// Forgets the consumers, whose identifiers are to be read again.
+    pub(super) fn forget_consumers(&self) {
+        locked(&self.shared.inside).universe = None;
     }
 
     pub(super) fn remember(&self, universe: Arc<Universe>) {
@@ -517,56 +503,6 @@ impl DataBank {
         })
     }
 
-    /// Does what writes: refused to readers, one at a time, and never again after the disk has failed.
-    pub(super) fn write<T>(&self, operation: &'static str, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.check_process()?;
-        if !self.is_writer() {
-            return Err(BankError::ReadOnly { operation });
-        }
-        let _writing = self.begin_writing()?;
-        if let Some(problem) = locked(&self.shared.poison).clone() {
-            return Err(BankError::Poisoned {
-                path: self.shared.path.display().to_string(),
-                problem,
-            });
-        }
-        let done = work();
-        if let Err(error) = &done {
-            self.poison(error);
-        }
-        done
-    }
-
-    /// Commits: the files become part of the bank, and what the record says becomes true. Gives the commit's number.
-    pub(super) fn commit(&self, mut record: Record, files: &[Published], forget: &[String]) -> Result<u64> {
-        let path = &self.shared.path;
-        record.add.extend(files.iter().map(|file| file.record.clone()));
-        let blocks: Vec<(&str, &[u8])> = files.iter().map(|file| (file.record.name.as_str(), &file.blocks[..])).collect();
-        let state = self.state();
-        let appended = catalog::append(path, (state.seq, state.hash), &record, &blocks, forget);
-        if matches!(appended, Ok(_) | Err(BankError::Io { .. })) {
-            // Where the disk failed the commit may stand all the same, and then these files are its own.
-            files.iter().for_each(Published::keep);
-        }
-        let hash = appended?;
-        let mut next = (*state).clone();
-        next.apply(state.seq + 1, &record)?;
-        next.hash = hash;
-        let seq = next.seq;
-        {
-            let mut inside = locked(&self.shared.inside);
-            inside.commits.push(Commit { seq, record });
-            inside
-                .blocks
-                .extend(files.iter().map(|file| (file.record.name.clone(), file.blocks.clone())));
-            forget.iter().for_each(|name| drop(inside.blocks.remove(name)));
-            inside.put(next);
-        }
-        // The commit stands; a sum that cannot be written now is written by the next one, and until then proves less.
-        let _ = catalog::write_sum(path, seq);
-        Ok(seq)
-    }
-
     /// Commits that somebody in this process may still read.
     pub(super) fn states_in_use(&self) -> Vec<Arc<State>> {
         let mut inside = locked(&self.shared.inside);
@@ -598,7 +534,7 @@ impl Inside {
         Ok(inside)
     }
 
-    fn put(&mut self, state: State) {
+    pub fn put(&mut self, state: State) {
         self.state = Arc::new(state);
         self.states.push(Arc::downgrade(&self.state));
     }

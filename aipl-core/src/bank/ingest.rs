@@ -1,7 +1,7 @@
 //! Batches of events on their way in.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -17,6 +17,7 @@ use crate::bank::merge::{Fate, FieldColumn, Finals, LeftOut, Merge, Part, gather
 use crate::bank::record::{BatchRecord, Record};
 use crate::bank::rows::Shape;
 use crate::bank::segment::Segment;
+use crate::bank::text::check_rows;
 use crate::base::id::BUCKETS;
 use crate::event::Tally;
 use crate::source::{Events, SourceError};
@@ -107,7 +108,8 @@ impl IngestReport {
 /// Rows of a batch that went to disk before their final numbers were known.
 #[derive(Default)]
 struct Spilled {
-    files: Vec<Published>,
+    /// Each with the segment, open from the start: who else cleans up in `tmp/` takes away no more than the name.
+    files: Vec<(Published, Arc<Segment>)>,
     content: u128,
 }
 
@@ -132,7 +134,7 @@ impl DataBank {
                 match self.compact_some(Compaction::WhenMany, runtime) {
                     Ok(merged) => report.compacted = merged.segments,
                     Err(error) => {
-                        self.poison(&error);
+                        let error = self.judge(error);
                         report.notes.push(format!("segments were not merged: {error}"));
                     }
                 }
@@ -167,6 +169,7 @@ impl DataBank {
         };
         let (builders, tally) = loading.read(runtime, Some(&overflow))?;
         let rest = loading.assemble(builders, &[], Some(runtime))?;
+        check_rows(&rest)?;
         let spilled = spilled.into_inner().unwrap_or_else(PoisonError::into_inner);
         let locals = batch.number(&rest, &newcomers, Some(runtime))?;
         newcomers.end_numbering();
@@ -190,7 +193,7 @@ impl DataBank {
         }
         check_space(
             self.path(),
-            spilled.files.iter().map(|file| file.record.bytes).sum::<u64>() + (1 << 20),
+            spilled.files.iter().map(|(file, _)| file.record.bytes).sum::<u64>() + (1 << 20),
         )?;
         let (locals, finals) = settle(locals, &newcomers, &universe, !spilled.files.is_empty());
         let columns = (batch.columns)(&rest);
@@ -199,9 +202,9 @@ impl DataBank {
             locals: &locals,
             columns: &columns,
         }];
-        for file in &spilled.files {
+        for (_, segment) in &spilled.files {
             parts.push(Part::Stored {
-                segment: std::sync::Arc::new(Segment::open(self.path(), &file.record, &file.blocks)?),
+                segment: segment.clone(),
                 finals: Some(&finals),
             });
         }
@@ -235,7 +238,7 @@ impl DataBank {
             &[],
         )?;
         let state = self.state();
-        self.remember(std::sync::Arc::new(newcomers.join(&universe, state.account_lineage())));
+        self.remember(Arc::new(newcomers.join(&universe, state.account_lineage())));
         Ok(IngestReport {
             batch: record,
             commit,
@@ -252,10 +255,10 @@ impl DataBank {
     }
 
     /// The consumers that the bank knows; nobody, of the batch's type, before the first batch.
-    fn consumers_for(&self, types: &Types, runtime: &Runtime<'_>) -> Result<std::sync::Arc<Universe>> {
+    fn consumers_for(&self, types: &Types, runtime: &Runtime<'_>) -> Result<Arc<Universe>> {
         let known = self.accounts_of(&self.state(), Some(runtime))?;
         if known.is_empty() && known.id_kind() != types.id_kind("consumer") {
-            return Ok(std::sync::Arc::new(Universe::of_ids(types.id_kind("consumer"), [])));
+            return Ok(Arc::new(Universe::of_ids(types.id_kind("consumer"), [])));
         }
         Ok(known)
     }
@@ -430,6 +433,7 @@ impl<F: Fn(&OrderedRows) -> Vec<FieldColumn> + Sync> Batch<'_, F> {
 
     /// Writes what one worker gathered to disk, with provisional numbers, on its own thread.
     fn spill(&self, rows: &OrderedRows, newcomers: &Newcomers, spilled: &Mutex<Spilled>) -> Result<()> {
+        check_rows(rows)?;
         let locals = self.number(rows, newcomers, None)?;
         let columns = (self.columns)(rows);
         let content = (0..BUCKETS).fold(0u128, |content, bucket| {
@@ -447,9 +451,10 @@ impl<F: Fn(&OrderedRows) -> Vec<FieldColumn> + Sync> Batch<'_, F> {
         };
         let (writer, _) = merge.encode(None)?;
         let file = writer.set_aside()?;
+        let segment = Arc::new(Segment::open(self.bank.path(), &file.record, &file.blocks)?);
         let mut spilled = spilled.lock().unwrap_or_else(PoisonError::into_inner);
         spilled.content = spilled.content.wrapping_add(content);
-        spilled.files.push(file);
+        spilled.files.push((file, segment));
         Ok(())
     }
 }

@@ -123,6 +123,7 @@ impl DataBank {
                 from,
                 whole,
                 arrived: 0,
+                made: 0,
             };
             let (bytes, width) = (file.record.bytes, model.stages.len() + 1);
             let record = Record {
@@ -244,7 +245,7 @@ impl DataBank {
         SetFile::open(self.path(), record, &self.blocks(record)?)
     }
 
-    fn open_kept(&self, state: &Arc<State>, kept: &KeptRecord) -> Result<Kept> {
+    pub(super) fn open_kept(&self, state: &Arc<State>, kept: &KeptRecord) -> Result<Kept> {
         let file = self.set_file(state, &kept.file)?;
         let (scopes, width) = (read_scopes(&file.directory), file.directory.stages.len() + 1);
         if file.directory.sets.len() != scopes.len() * width || file.directory.listed.len() != scopes.len() {
@@ -324,7 +325,7 @@ fn read_scopes(directory: &Directory) -> Vec<ScopeValue> {
 
 /// A kept day, open to read.
 #[derive(Debug)]
-struct Kept {
+pub(super) struct Kept {
     bank: DataBank,
     /// The state that the day was found in: what its numbers stand for, whatever comes later.
     state: Arc<State>,

@@ -25,6 +25,7 @@ use crate::base::suggest::some_of;
 use crate::event::Tally;
 use crate::identity::{Guards, IdType, IdTypeOf, IdentityMap, People, Reading, Unknown};
 use crate::source::{OnError, Source, SourceError};
+use crate::timeline::scan::ScanError;
 use crate::timeline::{Runtime, add_identities, read_identities, resolve_identities, write_identities};
 
 type Result<T> = std::result::Result<T, BankError>;
@@ -193,20 +194,36 @@ impl DataBank {
         if let Some(known) = self.known_people(&links.file) {
             return Ok(Some(known));
         }
+        let people = Arc::new(self.read_people(state, links, runtime)?);
+        self.remember_people(links.file.clone(), people.clone());
+        Ok(Some(people))
+    }
+
+    /// Reads the map of a state from its file.
+    pub(super) fn read_people(&self, state: &State, links: &LinksRecord, runtime: &Runtime<'_>) -> Result<People> {
         let missing = || BankError::corrupt("catalog.sqlite", format!("{} is named and not listed", links.file));
         let record = state.file(&links.file).ok_or_else(missing)?;
         CheckedFile::open(self.path(), record, &self.blocks(record)?)?.verify(record)?;
-        let map = read_identities(&self.path().join("links").join(&links.file), runtime)?;
-        let people = People::new(map, IdTypeOf::Type(links.id_type.clone()), unknown_of(links)).map_err(SourceError::from)?;
-        let people = Arc::new(people);
-        self.remember_people(links.file.clone(), people.clone());
-        Ok(Some(people))
+        let damaged = |error: BankError| match error {
+            BankError::Scan(error) if !matches!(*error, ScanError::Canceled | ScanError::Source(SourceError::Canceled)) => {
+                BankError::corrupt(format!("links/{}", links.file), error.to_string())
+            }
+            other => other,
+        };
+        let map = read_identities(&self.path().join("links").join(&links.file), runtime).map_err(BankError::from);
+        let map = map.map_err(damaged)?;
+        let people = People::new(map, IdTypeOf::Type(links.id_type.clone()), unknown_of(links)).map_err(SourceError::from);
+        people.map_err(BankError::from).map_err(damaged)
     }
 
     /// Writes a map into the bank.
     fn write_map(&self, map: &IdentityMap, runtime: &Runtime<'_>) -> Result<Published> {
         let unfinished = self.path().join("tmp").join(super::files::random_name()?);
-        let written = write_identities(map, &unfinished, runtime).map_err(BankError::from).and_then(|()| {
+        let refused = |error: ScanError| match BankError::written(self.path(), &error) {
+            full @ BankError::NoSpace { .. } => full,
+            _ => BankError::from(error),
+        };
+        let written = write_identities(map, &unfinished, runtime).map_err(refused).and_then(|()| {
             let mut file = NewFile::create(self.path(), "parquet")?;
             let copied = std::fs::File::open(&unfinished).and_then(|mut from| std::io::copy(&mut from, &mut file));
             copied

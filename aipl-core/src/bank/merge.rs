@@ -141,10 +141,7 @@ impl Part<'_> {
                 if range.is_empty() {
                     return Ok(Vec::new());
                 }
-                let fields = shape.fields.iter().map(|(name, _)| name.as_str());
-                let names: Vec<&str> = LEAD.into_iter().chain(fields).collect();
-                let (batch, _) = segment.file.read(&names, range)?;
-                let mut rows = stored(segment, &batch, shape, decoder)?;
+                let mut rows = read_rows(segment, range, shape, decoder)?;
                 if let Some(finals) = finals {
                     finals.renumber(&mut rows.consumers);
                 }
@@ -192,6 +189,14 @@ pub(crate) fn gathered(number: usize, bucket: &LogBucket, locals: &[u32], column
         codes: bucket.codes.clone(),
         fields: columns.iter().map(field).collect(),
     }
+}
+
+/// Some rows of a segment, with all columns of a shape.
+pub(crate) fn read_rows(segment: &Segment, range: std::ops::Range<u64>, shape: &Shape, decoder: &BehaviorDecoder) -> Result<Rows> {
+    let fields = shape.fields.iter().map(|(name, _)| name.as_str());
+    let names: Vec<&str> = LEAD.into_iter().chain(fields).collect();
+    let (batch, _) = segment.file.read(&names, range)?;
+    stored(segment, &batch, shape, decoder)
 }
 
 /// The rows of a batch of a segment.

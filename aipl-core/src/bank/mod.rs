@@ -4,11 +4,13 @@
 //! writes, any number read, in any process, and each reads the state that it opened.
 
 mod answer;
+mod append;
 mod care;
 mod catalog;
 mod columns;
 mod compact;
 mod consumers;
+mod drop;
 mod error;
 mod files;
 mod handle;
@@ -16,8 +18,11 @@ mod ingest;
 mod kept;
 mod links;
 mod lock;
+mod mend;
 mod merge;
+mod origins;
 mod persons;
+mod places;
 mod record;
 mod rows;
 mod saved;
@@ -25,15 +30,21 @@ mod segment;
 mod sets;
 mod source;
 mod state;
+mod text;
+mod vacuum;
+mod verify;
+mod writing;
 
-pub use care::VerifyReport;
-pub use compact::{CompactReport, ExpireReport, VacuumReport};
+pub use compact::{CompactReport, ExpireReport};
+pub use drop::DropReport;
 pub use error::BankError;
 pub use handle::{CreateParams, DataBank, Mode};
 pub use ingest::{IngestParams, IngestReport, LEAST_MEMORY};
 pub use kept::{KeptDay, MaterializeReport};
 pub use links::{LinkParams, LinkReport, LinkRules};
 pub use record::{AudienceRecord, BatchRecord};
+pub use vacuum::VacuumReport;
+pub use verify::VerifyReport;
 
 use crate::base::Day;
 

@@ -54,6 +54,12 @@ pub struct Record {
     /// An audience that is no longer listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dropped_audience: Option<String>,
+    /// Batches that are taken out; their ids are free again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub dropped_batches: Vec<String>,
+    /// Whether consumers are accounts again, since the last batch of links is taken out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub unlinked: bool,
 }
 
 /// What a bank is.
@@ -148,6 +154,9 @@ pub struct KeptRecord {
     /// How many commits had brought accounts by then; known from the commits themselves.
     #[serde(skip)]
     pub arrived: usize,
+    /// The commit that keeps it; known from the commits themselves.
+    #[serde(skip)]
+    pub made: u64,
 }
 
 /// A version of an audience.

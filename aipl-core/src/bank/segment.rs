@@ -21,6 +21,7 @@ use crate::bank::error::BankError;
 use crate::bank::files::{CheckedFile, NewFile, Published};
 use crate::bank::record::FileRecord;
 use crate::bank::rows::Shape;
+use crate::bank::text::check_text;
 use crate::base::id::BUCKETS;
 use crate::source::SourceError;
 use crate::source::error::guard;
@@ -38,20 +39,8 @@ const PAGE_ROWS: usize = 8_192;
 const BUCKETS_KEY: &str = "aipl.buckets";
 
 /// What the disk or Parquet says while a file is written.
-pub(crate) fn write_fault(bank: &Path, error: ParquetError) -> BankError {
-    if let ParquetError::External(inner) = error {
-        return match inner.downcast::<std::io::Error>() {
-            Ok(io) => BankError::io(bank, &io),
-            Err(other) => BankError::Io {
-                path: bank.display().to_string(),
-                problem: other.to_string(),
-            },
-        };
-    }
-    BankError::Io {
-        path: bank.display().to_string(),
-        problem: error.to_string(),
-    }
+pub(crate) fn write_fault(bank: &Path, error: &ParquetError) -> BankError {
+    BankError::written(bank, error)
 }
 
 /// What Arrow says of rows that were checked; a fault of ours.
@@ -99,7 +88,7 @@ impl SegmentWriter {
         let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties().build()));
         let (writer, factory) = writer
             .and_then(ArrowWriter::into_serialized_writer)
-            .map_err(|error| write_fault(bank, error))?;
+            .map_err(|error| write_fault(bank, &error))?;
         Ok(SegmentWriter {
             writer,
             factory,
@@ -113,11 +102,12 @@ impl SegmentWriter {
 
     /// Encodes a row group; any thread may.
     pub fn encode(&self, batches: &[RecordBatch]) -> Result<Group> {
-        let fault = |error| write_fault(&self.bank, error);
+        let fault = |error: ParquetError| write_fault(&self.bank, &error);
         let mut columns = self.factory.create_column_writers(0).map_err(fault)?;
         for batch in batches {
             // Every column is flat, so it has one leaf and one writer.
             for ((field, array), column) in self.schema.fields().iter().zip(batch.columns()).zip(&mut columns) {
+                check_text(field.name(), array)?;
                 for leaf in compute_leaves(field, array).map_err(fault)? {
                     column.write(&leaf).map_err(fault)?;
                 }
@@ -138,7 +128,7 @@ impl SegmentWriter {
             group.into_iter().try_for_each(|chunk| chunk.append_to_row_group(&mut row_group))?;
             row_group.close().map(drop)
         });
-        appended.map_err(|error| write_fault(&self.bank, error))
+        appended.map_err(|error| write_fault(&self.bank, &error))
     }
 
     /// Rows so far.
@@ -161,7 +151,7 @@ impl SegmentWriter {
     fn end(mut self) -> Result<NewFile> {
         let counts = serde_json::to_string(&self.buckets).unwrap_or_default();
         self.writer.append_key_value_metadata(KeyValue::new(BUCKETS_KEY.to_owned(), counts));
-        let mut file = self.writer.into_inner().map_err(|error| write_fault(&self.bank, error))?;
+        let mut file = self.writer.into_inner().map_err(|error| write_fault(&self.bank, &error))?;
         file.flush().map_err(|error| BankError::io(&self.bank, &error))?;
         Ok(file)
     }

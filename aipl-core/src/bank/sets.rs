@@ -7,7 +7,7 @@ use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 
 use crate::bank::error::BankError;
-use crate::bank::files::{CheckedFile, NewFile, Published};
+use crate::bank::files::{CheckedFile, NewFile, Published, check_space};
 use crate::bank::record::FileRecord;
 use crate::base::ConsumerIdx;
 use crate::timeline::IdentityCounts;
@@ -60,6 +60,12 @@ pub(crate) fn write(bank: &Path, mut directory: Directory, sets: &[RoaringBitmap
         directory.sets.push((start, body.len() as u64 - start, set.len(), set.max()));
     }
     let text = serde_json::to_vec(&directory).map_err(|error| BankError::corrupt("bitmaps", error.to_string()))?;
+    if std::str::from_utf8(&text).is_err() {
+        return Err(BankError::NotText {
+            column: "brand".to_owned(),
+        });
+    }
+    check_space(bank, (HEAD_BYTES + text.len() + body.len()) as u64)?;
     let mut file = NewFile::create(bank, "rb")?;
     let written = file
         .write_all(MAGIC)

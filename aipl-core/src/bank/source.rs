@@ -78,7 +78,7 @@ impl BankSource {
             let (wanted, of_unit) = (segment.range(buckets.clone()), segment.range(all.clone()));
             tally.rows_skipped += (of_unit.end - of_unit.start) - (wanted.end - wanted.start);
             if !wanted.is_empty() {
-                let piece = self.piece(segment, buckets.clone(), names, tally)?;
+                let piece = self.snapshot.whole(self.piece(segment, buckets.clone(), names, tally))?;
                 take(&piece, tally)?;
             }
         }

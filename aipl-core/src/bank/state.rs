@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::bank::catalog::Commit;
 use crate::bank::columns::Types;
 use crate::bank::error::BankError;
+use crate::bank::origins::Origins;
 use crate::bank::record::{AudienceRecord, BankRecord, BatchRecord, FileRecord, KeptRecord, LinksRecord, Record};
 use crate::base::id::BUCKETS;
 use crate::base::{ConsumerIdx, Day, IdKind};
@@ -36,6 +37,8 @@ pub(crate) struct State {
     pub audiences: Vec<AudienceRecord>,
     /// The last version given to each audience name, also of dropped ones.
     pub versions: HashMap<String, u32>,
+    /// Which batches each file is of.
+    pub origins: Origins,
 }
 
 impl State {
@@ -63,6 +66,7 @@ impl State {
             kept: Vec::new(),
             audiences: Vec::new(),
             versions: HashMap::new(),
+            origins: Origins::default(),
         };
         state.apply(first.seq, &first.record)?;
         for Commit { seq, record } in commits.take_while(|commit| commit.seq <= upto) {
@@ -81,12 +85,23 @@ impl State {
                 ..(*self.bank).clone()
             });
         }
+        let mut removed = Vec::with_capacity(record.remove.len());
         for name in &record.remove {
             let place = self.files.iter().position(|file| file.name == *name);
-            self.files
-                .remove(place.ok_or_else(|| damaged(format!("it removes {name}, which is not there")))?);
+            let place = place.ok_or_else(|| damaged(format!("it removes {name}, which is not there")))?;
+            removed.push(self.files.remove(place));
+        }
+        let gone: Vec<u64> = record
+            .dropped_batches
+            .iter()
+            .filter_map(|id| self.batches.remove(id))
+            .map(|(seq, _)| seq)
+            .collect();
+        if gone.len() != record.dropped_batches.len() {
+            return Err(damaged("it takes out a batch that is not there".to_owned()));
         }
         self.files.extend(record.add.iter().cloned());
+        self.origins.apply(seq, record, &removed, &gone);
         if let Some(batch) = &record.batch {
             self.batches.insert(batch.id.clone(), (seq, batch.clone()));
         }
@@ -103,13 +118,16 @@ impl State {
         if let Some(day) = &record.expired {
             self.expired = Some(day.parse().map_err(|_| damaged(format!("{day:?} is no day")))?);
         }
-        if let Some(links) = &record.links {
-            self.links = Some(links.clone());
+        if record.links.is_some() || record.unlinked {
+            self.links.clone_from(&record.links);
         }
         self.kept.retain(|kept| !record.dropped.contains(&kept.file));
         let arrived = self.arrivals.len();
-        self.kept
-            .extend(record.kept.iter().cloned().map(|kept| KeptRecord { arrived, ..kept }));
+        self.kept.extend(record.kept.iter().cloned().map(|kept| KeptRecord {
+            arrived,
+            made: seq,
+            ..kept
+        }));
         if let Some(name) = &record.dropped_audience {
             self.audiences.retain(|audience| audience.name != *name);
         }

@@ -155,6 +155,14 @@ impl IdStore {
         }
     }
 
+    /// Whether its texts are UTF-8, whoever has said so before.
+    pub(crate) fn is_text(&self) -> bool {
+        match &self.ids {
+            Ids::Int(_) => true,
+            Ids::Text { .. } => (0..self.len()).all(|local| std::str::from_utf8(self.text(local)).is_ok()),
+        }
+    }
+
     /// The identifiers as a column, by local number.
     pub(crate) fn to_array(&self) -> ArrayRef {
         match &self.ids {
