@@ -74,12 +74,28 @@ fn whatever_stands_in_the_place_of_a_file_is_named() {
     filled(&path);
     let only = |name: &str| {
         let mut entries = fs::read_dir(path.join(name)).expect("a folder");
-        format!("{name}/{}", entries.next().expect("an entry").expect("an entry").file_name().to_string_lossy())
+        format!(
+            "{name}/{}",
+            entries.next().expect("an entry").expect("an entry").file_name().to_string_lossy()
+        )
     };
     let mut places: Vec<String> = ["segments", "ids", "bitmaps"].map(only).to_vec();
-    let names = ["catalog.sqlite", "catalog.sqlite-journal", "catalog.sqlite-wal", "catalog.sqlite-shm", "catalog.sum", "writer.lock"];
+    let names = [
+        "catalog.sqlite",
+        "catalog.sqlite-journal",
+        "catalog.sqlite-wal",
+        "catalog.sqlite-shm",
+        "catalog.sum",
+        "writer.lock",
+    ];
     places.extend(names.map(str::to_owned));
-    places.extend(["readers/0123456789abcdef0123456789abcdef", "tmp/0123456789abcdef0123456789abcdef.parquet"].map(str::to_owned));
+    places.extend(
+        [
+            "readers/0123456789abcdef0123456789abcdef",
+            "tmp/0123456789abcdef0123456789abcdef.parquet",
+        ]
+        .map(str::to_owned),
+    );
     for (place, kind) in places.iter().flat_map(|place| KINDS.map(|kind| (place, kind))) {
         let (at, away) = (path.join(place), folder.path().join("away"));
         let _ = fs::rename(&at, &away);
@@ -121,7 +137,10 @@ fn whatever_stands_in_the_place_of_a_folder_is_named() {
             if fs::symlink_metadata(&at).is_ok() {
                 for mode in [Mode::Read, Mode::WRITE] {
                     let refused = use_all(&path, mode).expect_err("is refused");
-                    assert!(matches!(&refused, BankError::Corrupt { file, .. } if file == place), "{kind}: {refused}");
+                    assert!(
+                        matches!(&refused, BankError::Corrupt { file, .. } if file == place),
+                        "{kind}: {refused}"
+                    );
                 }
             }
             take_away(&at);

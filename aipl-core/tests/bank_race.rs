@@ -6,7 +6,7 @@
 mod events;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
@@ -123,7 +123,11 @@ fn start(path: &Path, role: &str, shim: Option<&Path>, unlinks: bool) -> Child {
 /// A library in whose eyes every lock is free, as on some file systems.
 fn no_flock(folder: &Path) -> Option<PathBuf> {
     let (source, shim) = (folder.join("shim.c"), folder.join("shim.so"));
-    fs::write(&source, "int flock(int file, int operation) { (void)file; (void)operation; return 0; }\n").expect("writes");
+    fs::write(
+        &source,
+        "int flock(int file, int operation) { (void)file; (void)operation; return 0; }\n",
+    )
+    .expect("writes");
     let made = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&shim).arg(&source).status();
     made.is_ok_and(|made| made.success()).then_some(shim)
 }
@@ -139,11 +143,20 @@ fn race(shim: Option<&Path>, unlinks: bool) {
     for (role, child) in children {
         let output = child.wait_with_output().expect("ends");
         let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "{role}: {told}\n{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{role}: {told}\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         for line in told.lines() {
             assert!(!line.contains("fault "), "{role}: {line}");
             reads += u64::from(line == "read");
-            acknowledged.extend(line.rsplit("ack ").next().filter(|_| line.contains("ack ")).and_then(|text| text.parse::<u64>().ok()));
+            acknowledged.extend(
+                line.rsplit("ack ")
+                    .next()
+                    .filter(|_| line.contains("ack "))
+                    .and_then(|text| text.parse::<u64>().ok()),
+            );
         }
     }
     let bank = DataBank::open(&path, Mode::WRITE).expect("opens");
@@ -218,13 +231,22 @@ fn cleaning_leaves_young_files_to_whoever_may_commit_them() {
     let bank = create(&path);
     ingest(&bank, 1).expect("takes the batch");
     let name = "0123456789abcdef0123456789abcdef";
-    let orphans = [format!("segments/{name}.parquet"), format!("bitmaps/{name}.rb"), format!("tmp/{name}.parquet"), "tmp/other".to_owned()];
+    let orphans = [
+        format!("segments/{name}.parquet"),
+        format!("bitmaps/{name}.rb"),
+        format!("tmp/{name}.parquet"),
+        "tmp/other".to_owned(),
+    ];
     orphans.iter().for_each(|orphan| fs::write(path.join(orphan), "x").expect("writes"));
     let told = bank.vacuum().expect("cleans");
     assert_eq!((told.files, told.kept_young), (0, 4));
     // A clock that was set back a little makes files of the future, which are young too; those of a far future are not.
     let now = SystemTime::now();
-    let touch = |orphan: &str, time| fs::File::open(path.join(orphan)).and_then(|file| file.set_modified(time)).expect("sets its time");
+    let touch = |orphan: &str, time| {
+        fs::File::open(path.join(orphan))
+            .and_then(|file| file.set_modified(time))
+            .expect("sets its time")
+    };
     touch(&orphans[0], now + Duration::from_secs(300));
     touch(&orphans[1], now + Duration::from_secs(86_400));
     let told = bank.vacuum().expect("cleans");

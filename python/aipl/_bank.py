@@ -351,10 +351,12 @@ class DataBank:
     def vacuum(self) -> dict[str, Any]:
         """Remove files that neither the newest commit nor any open reader needs. Earlier commits can be read until then.
 
+        Files that no commit names, which an interrupted process leaves, go once they are ten minutes old.
+
         Returns
         -------
         dict
-            `files` removed, their `bytes`, and how many were `kept_for_readers`.
+            `files` removed, their `bytes`, how many were `kept_for_readers`, and how many `kept_young`.
         """
         told: dict[str, Any] = json.loads(self._inner.vacuum())
         return told
@@ -413,6 +415,42 @@ class DataBank:
         """Drop a kept day."""
         self._inner.drop_day(day("as_of", as_of), _model(model))
 
+    def drop_batch(self, batch_id: str | Iterable[str]) -> dict[str, Any]:
+        """Take a batch out, also one that can no longer be read: its events or links count no more, and its id can be used again.
+
+        The commit before still has it (`as_of_commit`), until `vacuum`. Consumers keep their numbers, saved audiences stay as they
+        were saved, and kept days that the batch had a part in are dropped. Batches that were merged into one segment can be told apart
+        as long as the files of before the merge are there; after `vacuum` they only go together. Batches of links go from the newest back.
+
+        Parameters
+        ----------
+        batch_id : str or iterable of str
+            The batch, or several that go together.
+
+        Returns
+        -------
+        dict
+            `batch_ids`, `commit`, `rows` that no longer count, `rows_rewritten` of other batches, `lost_ids` (consumers whose identifiers
+            could no longer be read; no event is of them), `dropped_days`.
+
+        Raises
+        ------
+        ParameterError
+            If the bank has no such batch; the message names the nearest.
+        StoreError
+            If it can only go together with others; the message names all of them.
+
+        Examples
+        --------
+        >>> bank = aipl.DataBank.create(folder / "bank", schema, tz="Asia/Shanghai")
+        >>> _ = bank.ingest(events, batch_id="wrong file")
+        >>> bank.drop_batch("wrong file")["rows"], bank.info()["rows"]
+        (6, 0)
+        """
+        ids = [batch_id] if isinstance(batch_id, str) else list(batch_id)
+        told: dict[str, Any] = json.loads(self._inner.drop_batches([text("batch_id", one) for one in ids]))
+        return told
+
     def kept_days(self) -> list[dict[str, Any]]:
         """The days that are kept, in order: `day`, `model`, and `whole`, whether a flow from it can tell new from returning consumers."""
         return [
@@ -441,7 +479,10 @@ class DataBank:
         return DataBank(self._inner.as_of_commit(count("seq", seq, 1)))
 
     def commits(self) -> list[dict[str, Any]]:
-        """What was committed, in order: `commit`, `at`, `kind`, `batch_id`, `rows_added`, `files_added`, `files_removed`."""
+        """What was committed, in order: `commit`, `at`, `kind`, `batch_id`, `rows_added`, `files_added`, `files_removed`.
+
+        A commit of `drop_batch` has `dropped_batches` besides.
+        """
         told: list[dict[str, Any]] = json.loads(self._inner.commits())
         return told
 
@@ -512,6 +553,8 @@ class DataBank:
 
     def verify(self) -> dict[str, Any]:
         """Read every byte and check it: the catalog and the chain of its commits, all checksums, and that events, consumers and sets fit.
+
+        Every column, identifier, link and set is decoded as a question decodes it, so that what would make a question fail is found.
 
         Returns
         -------

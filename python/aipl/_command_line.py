@@ -306,6 +306,11 @@ def _events(bank: DataBank, options: argparse.Namespace) -> Events:
     return scan(options.files, schema, tz=tz, on_error=options.on_error)
 
 
+def _drop_batch(options: argparse.Namespace) -> None:
+    with DataBank.open(options.bank, "rw", timeout=options.wait) as bank:
+        _put(_pairs(bank.drop_batch(options.batch_ids)), options)
+
+
 def _snapshot(options: argparse.Namespace) -> None:
     bank = DataBank.open(options.bank)
     snap = snapshot(bank, _asked_model(bank, options), as_of=options.as_of, scopes=_scopes(options), progress=_progress())
@@ -445,6 +450,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--on-error", choices=("reject", "raise"), default="reject", help="what a row that is no event does")
     command.add_argument("--memory-limit", type=_size, default=1 << 30, metavar="SIZE", help="such as 512MiB (default: 1GiB)")
     command.add_argument("--no-compact", action="store_true", help="do not merge small segments afterwards")
+
+    command = add(commands, "drop-batch", _drop_batch, "Take batches out, also such as can no longer be read.",
+                  "aipl drop-batch bank 2024-11-11 --wait 600", writes=True)  # fmt: skip
+    command.add_argument("batch_ids", nargs="+", metavar="BATCH", help="its id; several go together")
 
     command = add(commands, "links", _links, "Take in a batch of identity rows: from the first one on, consumers are persons.",
                   "aipl links bank links/2024-11-11.parquet --batch-id links-2024-11-11 --id-types phone,account --id-type account",

@@ -367,16 +367,19 @@ impl DataBank {
     pub fn commits(&self) -> Vec<Value> {
         let about = |commit: &Commit| {
             let record = &commit.record;
-            json!({
+            let mut told = json!({
                 "commit": commit.seq,
                 "at": record.at,
                 "kind": record.kind,
                 "batch_id": record.batch.as_ref().map(|batch| &batch.id),
                 "rows_added": record.batch.as_ref().map(|batch| batch.rows_added),
-                "dropped_batches": record.dropped_batches,
                 "files_added": record.add.len(),
                 "files_removed": record.remove.len(),
-            })
+            });
+            if !record.dropped_batches.is_empty() {
+                told["dropped_batches"] = json!(record.dropped_batches);
+            }
+            told
         };
         self.records().iter().map(about).collect()
     }

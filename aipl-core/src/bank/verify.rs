@@ -145,7 +145,7 @@ impl DataBank {
             for entry in entries {
                 let entry = entry.map_err(|error| BankError::io(&place, &error))?;
                 let name = entry.file_name();
-                if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                if folder == "readers" || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     check_file(self.path(), &format!("{folder}/{}", name.to_string_lossy()))?;
                 }
                 orphans += u64::from(folder != "readers" && name.to_str().is_none_or(|name| !named.contains(name)));
