@@ -539,3 +539,47 @@ def test_links_on_the_command_line(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     own = aipl.DataBank.open(bank).audience("aware").ids(id_type="account")
     assert [row["account"] for row in rows] == own and own
+
+
+def test_a_batch_is_taken_out_and_comes_again(bank: aipl.DataBank) -> None:
+    before = bank.commit
+    told = bank.drop_batch(DAYS[1])
+    assert (told["batch_ids"], told["rows"], told["commit"]) == ([DAYS[1]], 60, before + 1)
+    assert bank.info()["rows"] == 180 and bank.as_of_commit(before).info()["rows"] == 240
+    assert bank.commits()[-1]["dropped_batches"] == [DAYS[1]]
+    with pytest.raises(aipl.ParameterError, match="the bank has no batch"):
+        bank.drop_batch(DAYS[1])
+    assert bank.ingest(BATCHES[DAYS[1]], batch_id=DAYS[1])["replayed"] is False
+    bank.compact()
+    bank.vacuum()
+    with pytest.raises(aipl.StoreError, match=f"drop them together: .*{DAYS[2]}"):
+        bank.drop_batch(DAYS[2])
+    assert bank.drop_batch(DAYS)["rows"] == 240 and bank.verify()["rows"] == 0
+
+
+def test_a_damaged_batch_is_named_and_goes(bank: aipl.DataBank, tmp_path: Path) -> None:
+    segment = Path(bank.files()[2])
+    bank.close()
+    segment.unlink()
+    with aipl.DataBank.open(tmp_path / "bank", "rw") as bank:
+        for refused in (bank.verify, bank.compact, lambda: aipl.snapshot(bank, MODEL, as_of="2024-06-10")):
+            with pytest.raises(aipl.CorruptStoreError, match=f"segments/{segment.name}.*{DAYS[2]}.*drop_batch"):
+                refused()
+    done = subprocess.run([sys.executable, "-m", "aipl", "drop-batch", str(tmp_path / "bank"), DAYS[2]], check=False)
+    assert done.returncode == 0
+    assert aipl.DataBank.open(tmp_path / "bank").verify()["rows"] == 180
+
+
+def test_a_lock_outlives_its_file_and_pipes_are_named(bank: aipl.DataBank, tmp_path: Path) -> None:
+    path = tmp_path / "bank"
+    (path / "writer.lock").unlink()
+    with pytest.raises(aipl.StoreLockedError):
+        aipl.DataBank.open(path, "rw")
+    bank.close()
+    for name in ("catalog.sqlite-journal", "writer.lock", "readers/0123456789abcdef0123456789abcdef"):
+        (path / name).unlink(missing_ok=True)
+        os.mkfifo(path / name)
+        with pytest.raises(aipl.CorruptStoreError, match=f"{name}: a pipe, not a regular file"):
+            aipl.DataBank.open(path, "rw").vacuum()
+        (path / name).unlink()
+    assert aipl.DataBank.open(path, "rw").verify()["rows"] == 240
