@@ -1,4 +1,5 @@
-//! No lock is trusted: where it is not honored, or its file is deleted, no batch that was acknowledged is lost and no reader is disturbed.
+//! No lock is trusted: where it is not honored, or its file is deleted, no batch that was acknowledged is lost and no
+//! reader is disturbed.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test says what it expects")]
 

@@ -1,5 +1,7 @@
-//! Adding commits. A commit stands only if it follows the commit that its writer knows, and if every file that it needs is in its place
-//! while nobody else can commit. So nothing is lost where the lock of the writer is not honored: one of two writers is refused.
+//! Adding commits. A commit stands only if it follows the commit that its writer knows, and if every file that it needs
+//! is in its place
+//! while nobody else can commit. So nothing is lost where the lock of the writer is not honored: one of two writers is
+//! refused.
 
 use std::fs;
 use std::io;
@@ -87,7 +89,8 @@ fn add(
     Ok(transaction.commit()?)
 }
 
-/// Begins a transaction beside which nobody commits, and makes sure that the newest commit is the one that the writer knows.
+/// Begins a transaction beside which nobody commits, and makes sure that the newest commit is the one that the writer
+/// knows.
 fn begin<'c>(bank: &Path, connection: &'c mut Connection, after: CommitKey) -> std::result::Result<Transaction<'c>, Failure> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let newest = newest(&transaction)?;

@@ -67,12 +67,15 @@ impl DataBank {
         })
     }
 
-    /// Copies the newest state of the bank into a directory that is new or empty. The copy is a bank of its own, whose audiences are not those of
+    /// Copies the newest state of the bank into a directory that is new or empty. The copy is a bank of its own, whose
+    /// audiences are not those of
     /// this one; it holds the files
-    /// that the newest commit names, and no earlier state. A copy that does not come to its end leaves nothing behind. Gives the bytes of its files.
+    /// that the newest commit names, and no earlier state. A copy that does not come to its end leaves nothing behind.
+    /// Gives the bytes of its files.
     ///
     /// # Errors
-    /// [`BankError::Exists`]; [`BankError::NoSpace`]; [`BankError::Corrupt`] where a file to copy is damaged; cancellation.
+    /// [`BankError::Exists`]; [`BankError::NoSpace`]; [`BankError::Corrupt`] where a file to copy is damaged;
+    /// cancellation.
     pub fn backup(&self, target: &Path, runtime: &Runtime<'_>) -> Result<u64> {
         self.check_process()?;
         make_new(target, |target| Ok(fs::read_dir(target)?.next().is_none()))?;

@@ -251,7 +251,8 @@ impl Contents {
         if batch.is_some() && own != batch {
             return Err(damaged("its batch does not agree"));
         }
-        // Taking a batch out takes its name from its row, so that the name is free; rows are not covered by the chain, records are.
+        // Taking a batch out takes its name from its row, so that the name is free; rows are not covered by the chain,
+        // records are.
         for id in &record.dropped_batches {
             if self.named.remove(id) != Some(false) {
                 return Err(damaged("the batch that it takes out does not agree"));

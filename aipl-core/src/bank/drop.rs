@@ -66,15 +66,19 @@ impl DataBank {
         self.drop_batches(&[batch_id], runtime)
     }
 
-    /// Takes batches out, also such as can no longer be read: their events or links count no more, and their ids can be used again. The commit
-    /// before still has them, until [`DataBank::vacuum`]. Numbers of consumers stay given, and saved audiences stay as they were saved; kept
+    /// Takes batches out, also such as can no longer be read: their events or links count no more, and their ids can be
+    /// used again. The commit
+    /// before still has them, until [`DataBank::vacuum`]. Numbers of consumers stay given, and saved audiences stay as
+    /// they were saved; kept
     /// days that the batches had a part in are dropped.
     ///
-    /// Events of batches that were merged into one segment can be told apart as long as the files of before the merge are there. Links go from
+    /// Events of batches that were merged into one segment can be told apart as long as the files of before the merge
+    /// are there. Links go from
     /// the newest batch of them back.
     ///
     /// # Errors
-    /// [`BankError::Unknown`] for a batch that is not there; [`BankError::SharedBatches`] naming those that can only go together;
+    /// [`BankError::Unknown`] for a batch that is not there; [`BankError::SharedBatches`] naming those that can only go
+    /// together;
     /// [`BankError::ReadOnly`]; [`BankError::NoSpace`]; cancellation. Nothing is changed then.
     ///
     /// # Example
@@ -88,10 +92,12 @@ impl DataBank {
     /// # let schema = EventSchema::new("user", "brand", "action", "at");
     /// # let column = |value: &'static str| std::sync::Arc::new(StringArray::from(vec![value])) as _;
     /// # let batch = RecordBatch::try_from_iter([
-    /// #     ("user", column("u1")), ("brand", column("b")), ("action", column("purchase")), ("at", column("2024-06-30 10:00:00")),
+    /// #     ("user", column("u1")), ("brand", column("b")), ("action", column("purchase")), ("at", column("2024-06-30
+    /// 10:00:00")),
     /// # ])?;
     /// # let events = Events::from_batches(batch.schema(), vec![batch], schema.clone(), "UTC")?;
-    /// let (bank, runtime) = (DataBank::create(folder.path(), schema, "UTC", CreateParams::default())?, Runtime::default());
+    /// let (bank, runtime) = (DataBank::create(folder.path(), schema, "UTC", CreateParams::default())?,
+    /// Runtime::default());
     /// bank.ingest(&events, "wrong file", &IngestParams::default(), &runtime)?;
     /// let told = bank.drop_batch("wrong file", &runtime)?;
     /// assert_eq!((told.rows, bank.info()["rows"].as_u64()), (1, Some(0)));
@@ -225,7 +231,8 @@ impl DataBank {
         for file in others {
             open.push(self.open_anew(file));
         }
-        // A segment that cannot be read matters only where identifiers are lost, and then nobody can tell whose events it has.
+        // A segment that cannot be read matters only where identifiers are lost, and then nobody can tell whose events
+        // it has.
         let whole = open.iter().all(Result::is_ok);
         let mut open: Vec<Segment> = open.into_iter().flatten().collect();
         if let Some(rest) = rest {
@@ -281,7 +288,8 @@ impl DataBank {
         Ok(())
     }
 
-    /// Kept days that batches had a part in: those with their events, and those of persons who were made by their links.
+    /// Kept days that batches had a part in: those with their events, and those of persons who were made by their
+    /// links.
     fn touched_days<'s>(&self, state: &'s Arc<State>, going: &Going) -> Vec<&'s KeptRecord> {
         let records = going.events.iter().filter_map(|seq| self.record_of(*seq));
         let days = records.flat_map(|record| record.add).filter_map(|file| file.days);
@@ -300,7 +308,8 @@ fn origins_of<'f>(state: &State, files: impl Iterator<Item = &'f FileRecord>) ->
     all
 }
 
-/// Batches with all those that may stand in a segment with one of them, and with one of those, and so on: records do not always tell which
+/// Batches with all those that may stand in a segment with one of them, and with one of those, and so on: records do
+/// not always tell which
 /// of several segments has the events of a batch.
 fn connected(state: &State, going: &Commits) -> Commits {
     let mut together = going.clone();

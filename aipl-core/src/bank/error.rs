@@ -78,7 +78,8 @@ pub enum BankError {
         path: String,
         /// What the system says.
         problem: String,
-        /// Whether the disk itself failed, so that what it holds is not known any more: such a writer takes nothing more.
+        /// Whether the disk itself failed, so that what it holds is not known any more: such a writer takes nothing
+        /// more.
         failed: bool,
     },
     /// Whether a commit is in the bank is not known, or a sync has failed: this handle takes nothing more.

@@ -1,6 +1,7 @@
 //! Who may write, and who reads what: kernel locks, which end with their holder.
 //!
-//! A lock is a courtesy. Some file systems do not honor it, and a file that is locked can be removed; so nothing that was committed depends on it
+//! A lock is a courtesy. Some file systems do not honor it, and a file that is locked can be removed; so nothing that
+//! was committed depends on it
 //! (`append`, `vacuum`).
 
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -23,8 +24,10 @@ const NOTE: &str = "writer.lock";
 /// How often a place is looked at again that somebody else changes at the same time.
 const AGAIN: usize = 100;
 
-/// The lock of the one writer: of the bank's directory, which nobody can remove while it is full, and of `writer.lock`, which says who
-/// holds it and keeps away versions of the library that lock nothing else. Forked children inherit it and do not give it up.
+/// The lock of the one writer: of the bank's directory, which nobody can remove while it is full, and of `writer.lock`,
+/// which says who
+/// holds it and keeps away versions of the library that lock nothing else. Forked children inherit it and do not give
+/// it up.
 #[derive(Debug)]
 pub(crate) struct WriterLock {
     folder: File,
@@ -156,7 +159,8 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// Leaves word that any commit may be read. `None` where nothing can be written: such a reader may find its files gone.
+    /// Leaves word that any commit may be read. `None` where nothing can be written: such a reader may find its files
+    /// gone.
     pub fn take(bank: &Path) -> Option<Self> {
         let path = bank.join("readers").join(random_name().ok()?);
         let file = create_new(&path).ok()?;
@@ -230,7 +234,8 @@ impl Habits {
     }
 }
 
-/// The commits that living readers read; 0 stands for any. Words of readers that are gone are removed; one's own is passed over.
+/// The commits that living readers read; 0 stands for any. Words of readers that are gone are removed; one's own is
+/// passed over.
 pub(crate) fn commits_read(bank: &Path, own: Option<&Path>, habits: &Habits) -> Result<Vec<u64>> {
     let folder = bank.join("readers");
     let failed = |error: &io::Error| BankError::io(&folder, error);

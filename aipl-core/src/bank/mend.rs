@@ -1,4 +1,5 @@
-//! Files of consumers that can no longer be read: what of them other files still have, and what is lost with the batches that go.
+//! Files of consumers that can no longer be read: what of them other files still have, and what is lost with the
+//! batches that go.
 
 use arrow::datatypes::UInt32Type;
 
@@ -25,7 +26,8 @@ pub(super) struct Mended {
 }
 
 impl DataBank {
-    /// Writes all consumers anew, if a file of some batches that go cannot be read: numbers stay given. `others` are the segments that stay.
+    /// Writes all consumers anew, if a file of some batches that go cannot be read: numbers stay given. `others` are
+    /// the segments that stay.
     pub(super) fn mend_consumers(&self, state: &State, going: &Commits, others: &[Segment]) -> Result<Option<Mended>> {
         let id_kind = state.types.id_kind("consumer");
         let files: Vec<(&FileRecord, Result<Numbered>)> = state
@@ -59,7 +61,8 @@ impl DataBank {
         consumers::read_file(&opened, file.rows, id_kind)
     }
 
-    /// The consumers of a file that cannot be read, from the files that its batches brought; those of batches that go may be lost.
+    /// The consumers of a file that cannot be read, from the files that its batches brought; those of batches that go
+    /// may be lost.
     fn recover(
         &self,
         state: &State,

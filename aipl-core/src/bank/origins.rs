@@ -1,4 +1,5 @@
-//! Which batches a file has rows or consumers of, as far as records tell: what a damaged file takes along, and what can be taken out alone.
+//! Which batches a file has rows or consumers of, as far as records tell: what a damaged file takes along, and what can
+//! be taken out alone.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -25,7 +26,8 @@ impl Origins {
             for (place, file) in new.iter().enumerate() {
                 let mut own = match &record.batch {
                     Some(_) => Commits::from([seq]),
-                    // Where there are as many as before, each stands for the one in its place; else all of them may be in each.
+                    // Where there are as many as before, each stands for the one in its place; else all of them may be
+                    // in each.
                     None if old.len() == new.len() => (*old[place]).clone(),
                     None => old.iter().flat_map(|commits| commits.iter().copied()).collect(),
                 };

@@ -1,4 +1,5 @@
-//! What may stand where a bank's files and folders belong. Whatever is no regular file, or no folder, is refused before it is opened: a pipe
+//! What may stand where a bank's files and folders belong. Whatever is no regular file, or no folder, is refused before
+//! it is opened: a pipe
 //! makes its opener wait, a device acts, and a link leads out of the bank.
 
 use std::fs;

@@ -54,11 +54,13 @@ struct Names {
 }
 
 impl DataBank {
-    /// Removes files that neither the newest commit nor any reader needs, and files of more than ten minutes that no commit names. Earlier
+    /// Removes files that neither the newest commit nor any reader needs, and files of more than ten minutes that no
+    /// commit names. Earlier
     /// commits can be read until then, and no longer.
     ///
     /// # Errors
-    /// [`BankError::ReadOnly`]; [`BankError::NoSpace`] where there is no room for the commit that says so; what the disk refuses.
+    /// [`BankError::ReadOnly`]; [`BankError::NoSpace`] where there is no room for the commit that says so; what the
+    /// disk refuses.
     pub fn vacuum(&self) -> Result<VacuumReport> {
         self.write("vacuum", || {
             let habits = Habits::of(self.path())?;
@@ -119,7 +121,8 @@ impl DataBank {
         Ok(names)
     }
 
-    /// Removes files while nobody can commit, so that what is committed meanwhile is looked at before or after, never in between.
+    /// Removes files while nobody can commit, so that what is committed meanwhile is looked at before or after, never
+    /// in between.
     fn sweep(&self, habits: &Habits, committed: bool, report: &mut VacuumReport) -> Result<()> {
         let state = self.state();
         exclusively(self.path(), (state.seq, state.hash), || {
@@ -151,7 +154,7 @@ fn remove(entry: &DirEntry, folder: &str, names: &Names, habits: &Habits, commit
     let (name, unfinished) = (entry.file_name(), folder == "tmp");
     let name = name.to_str().unwrap_or_default();
     // What a bank does not make is not a bank's to remove.
-    if !(unfinished || is_file_name(name)) || (!unfinished && names.needed.contains(name)) {
+    if !(unfinished || is_file_name(name) && !names.needed.contains(name)) {
         return Ok(());
     }
     let Ok(data) = fs::symlink_metadata(entry.path()) else {

@@ -65,7 +65,8 @@ enum Item<'s> {
 }
 
 impl DataBank {
-    /// Reads every byte of the bank: the catalog and its chain, every file's checksums, whether events, consumers and sets go together, and
+    /// Reads every byte of the bank: the catalog and its chain, every file's checksums, whether events, consumers and
+    /// sets go together, and
     /// whether everything decodes as a question decodes it.
     ///
     /// # Errors
