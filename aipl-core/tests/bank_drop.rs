@@ -151,10 +151,13 @@ fn expired_events_do_not_come_back_with_a_batch_that_goes() {
     bank.verify(&runtime()).expect("whole");
 }
 
+/// What is done to a file, by name.
+type Damage = (&'static str, fn(&Path));
+
 /// Damages the newest segment in every way in which it can be.
 #[test]
 fn a_batch_that_cannot_be_read_goes() {
-    let ways: [(&str, fn(&Path)); 4] = [
+    let ways: [Damage; 4] = [
         ("missing", |file| fs::remove_file(file).expect("removes")),
         ("damaged", |file| {
             let mut bytes = fs::read(file).expect("reads");
