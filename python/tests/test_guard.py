@@ -59,6 +59,7 @@ class Hands:
             "Rows": _core.Rows.of_events(events._inner),
             "Attributes": aipl.attributes(pa.table({"user": ["u1"], "age": ["18"]}), consumer="user")._inner,
             "Measured": _core.new_vs_existing(events._inner, days, None, 365),
+            "ReadOptions": aipl.ReadOptions()._inner,
             "Rfm": _core.Rfm.ask(events._inner, "2024-06-30", None, 365, "mean"),
         }
         whole = self.selves
@@ -85,6 +86,9 @@ class Hands:
             "given": None, "tags": None, "required": ("user", "brand", "action", "day"), "fields": {}, "own_behaviors": [],
             "time_unit": None,
         }  # fmt: skip
+        self.values["options"] = whole["ReadOptions"]
+        limits = ("columns", "depth", "metadata_bytes", "rows", "decoded_bytes")
+        self.values |= {f"max_{name}": 1000 for name in limits} | {"verify_checksums": True}
         # Where one name means different things.
         self.special: dict[str, dict[str, Any]] = {
             "Attributes.read": {"consumer": "user"},
