@@ -14,6 +14,7 @@ import pytest
 
 import aipl
 from aipl import _core
+from aipl._options import read_options_of
 
 SOURCES = Path(__file__).resolve().parents[2] / "aipl-py" / "src"
 
@@ -59,7 +60,7 @@ class Hands:
             "Rows": _core.Rows.of_events(events._inner),
             "Attributes": aipl.attributes(pa.table({"user": ["u1"], "age": ["18"]}), consumer="user")._inner,
             "Measured": _core.new_vs_existing(events._inner, days, None, 365),
-            "ReadOptions": aipl.ReadOptions()._inner,
+            "ReadOptions": read_options_of(None),
             "Rfm": _core.Rfm.ask(events._inner, "2024-06-30", None, 365, "mean"),
         }
         whole = self.selves
