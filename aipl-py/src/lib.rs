@@ -6,6 +6,7 @@
 mod assets;
 mod audience;
 mod bank;
+mod c_schema;
 mod errors;
 mod events;
 mod flow;

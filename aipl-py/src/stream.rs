@@ -14,16 +14,31 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
+use pyo3::types::PyCapsule;
 use pyo3_arrow::input::AnyRecordBatch;
+use pyo3_arrow::{PyRecordBatch, PyRecordBatchReader};
 
+use crate::c_schema;
 use crate::runtime::quick;
 
 type Reader = Box<dyn RecordBatchReader + Send>;
 
 /// Opens an object's stream of record batches.
 pub fn open(data: &Bound<'_, PyAny>) -> PyResult<Reader> {
-    let exported: AnyRecordBatch = data.extract()?;
-    exported.into_reader()
+    let place = data.get_type().name()?.to_string();
+    if data.hasattr("__arrow_c_array__")? {
+        let (schema, array) = data
+            .call_method0("__arrow_c_array__")?
+            .extract::<(Bound<'_, PyCapsule>, Bound<'_, PyCapsule>)>()?;
+        c_schema::check_batch(&schema, &place)?;
+        AnyRecordBatch::RecordBatch(PyRecordBatch::from_arrow_pycapsule(&schema, &array)?).into_reader()
+    } else if data.hasattr("__arrow_c_stream__")? {
+        let stream = data.call_method0("__arrow_c_stream__")?.cast_into::<PyCapsule>()?;
+        c_schema::check_stream(&stream, &place)?;
+        PyRecordBatchReader::from_arrow_pycapsule(&stream)?.into_reader()
+    } else {
+        Err(PyTypeError::new_err("it has neither __arrow_c_stream__ nor __arrow_c_array__"))
+    }
 }
 
 /// All batches of a table; one without rows, if there are none, so that its columns are known.

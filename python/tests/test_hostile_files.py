@@ -167,6 +167,20 @@ def test_limits_are_options(tmp_path: Path) -> None:
         aipl.ReadOptions(max_rows=0)
 
 
+def nested(depth: int) -> pa.Table:
+    kind = pa.int32()
+    for _ in range(depth):
+        kind = pa.struct([("x", kind)])
+    return pa.table(rows(3)).append_column("deep", pa.nulls(3, kind))
+
+
+def test_levels_of_tables_in_memory_are_bounded() -> None:
+    assert aipl.from_arrow(nested(60), SCHEMA, tz="UTC").validate().rows_kept == 3
+    for table in (nested(70), nested(70).to_batches()[0], nested(70).to_reader()):
+        with pytest.raises(aipl.LimitError, match="levels of nested columns"):
+            aipl.from_arrow(table, SCHEMA, tz="UTC")
+
+
 CHILD = """
 import resource, sys
 import aipl
