@@ -229,7 +229,10 @@ impl<E: std::error::Error> From<E> for Unwritten {
 }
 
 fn write_rows(reader: Reader, path: &Path) -> Result<(), Unwritten> {
-    let properties = WriterProperties::builder().set_compression(Compression::ZSTD(ZstdLevel::default()));
+    // Encoding a row group cannot be stopped, so none is large.
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(1 << 17));
     let mut writer = ArrowWriter::try_new(private::create(path)?, reader.schema(), Some(properties.build()))?;
     for batch in reader {
         for slice in slices(&batch?) {
