@@ -92,12 +92,12 @@ impl DataBank {
     /// # let schema = EventSchema::new("user", "brand", "action", "at");
     /// # let column = |value: &'static str| std::sync::Arc::new(StringArray::from(vec![value])) as _;
     /// # let batch = RecordBatch::try_from_iter([
-    /// #     ("user", column("u1")), ("brand", column("b")), ("action", column("purchase")), ("at", column("2024-06-30
-    /// 10:00:00")),
+    /// #     ("user", column("u1")), ("brand", column("b")), ("action", column("purchase")),
+    /// #     ("at", column("2024-06-30 10:00:00")),
     /// # ])?;
-    /// # let events = Events::from_batches(batch.schema(), vec![batch], schema.clone(), "UTC")?;
-    /// let (bank, runtime) = (DataBank::create(folder.path(), schema, "UTC", CreateParams::default())?,
-    /// Runtime::default());
+    /// # let events = Events::from_batches(batch.schema(), vec![batch], schema.clone(), "Asia/Shanghai")?;
+    /// let bank = DataBank::create(folder.path(), schema, "Asia/Shanghai", CreateParams::default())?;
+    /// let runtime = Runtime::default();
     /// bank.ingest(&events, "wrong file", &IngestParams::default(), &runtime)?;
     /// let told = bank.drop_batch("wrong file", &runtime)?;
     /// assert_eq!((told.rows, bank.info()["rows"].as_u64()), (1, Some(0)));
