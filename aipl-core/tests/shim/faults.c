@@ -260,14 +260,19 @@ ssize_t writev(int file, const struct iovec *pieces, int count) {
     return moved;
 }
 
+/* Copying within the kernel is cut short by a signal, and not refused. */
+#define COPIES(call) \
+    if (shim.error == EINTR && shim.action == FAIL) return call; \
+    MOVES(WRITE, call)
+
 ssize_t copy_file_range(int from, off_t *from_at, int file, off_t *at, size_t bytes, unsigned flags) {
     REAL("copy_file_range", ssize_t (*)(int, off_t *, int, off_t *, size_t, unsigned));
-    MOVES(WRITE, known(from, from_at, file, at, bytes, flags));
+    COPIES(known(from, from_at, file, at, bytes, flags));
 }
 
 ssize_t sendfile64(int file, int from, off_t *at, size_t bytes) {
     REAL("sendfile64", ssize_t (*)(int, int, off_t *, size_t));
-    MOVES(WRITE, known(file, from, at, bytes));
+    COPIES(known(file, from, at, bytes));
 }
 
 int fsync(int file) {
