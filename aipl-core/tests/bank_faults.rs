@@ -26,7 +26,7 @@ const FILLING: &str = "write,link,rename,truncate,create,mkdir";
 /// Calls that a signal can interrupt, or that may do a part of their work.
 const INTERRUPTIBLE: &str = "write,read,create,open,truncate";
 /// Tries of one deed and fault in the ordinary run.
-const FEW: u64 = 3;
+const FEW: u64 = 2;
 
 /// The child: does one thing and says how it went, whatever fails.
 #[test]
@@ -192,7 +192,9 @@ impl Stage {
         if ["eintr", "short"].contains(&fault.action) {
             assert!(said.acknowledged && said.failed.is_none(), "{what}: failed as {:?}", said.failed);
         }
-        if fault.action == "enospc" {
+        // Where SQLite cannot make its journal it says that, and not why: the one refusal that is no `NoSpace`.
+        let of_journal = |kind: &String| kind.starts_with("Io:") && kind.ends_with("catalog.sqlite: unable to open database file");
+        if fault.action == "enospc" && !said.failed.as_ref().is_some_and(of_journal) {
             let kinds = said.failed.iter().chain(&said.again);
             kinds.for_each(|kind| assert!(kind.starts_with("NoSpace:"), "{what}: a full disk is told as {kind}"));
             assert!(said.again.is_none(), "{what}: there is room again, and the writer is of no use");
@@ -321,6 +323,7 @@ walks!(
     expire,
     vacuum,
     links,
+    drop_batch,
     backup,
     open
 );
