@@ -140,6 +140,12 @@ fn rows_that_are_not_there_are_refused() {
     for rows in [1 << 31, u32::MAX.into(), 1 << 62] {
         over(kept.ask(&claims(rows), schema(), ReadOptions::default()), "max_rows");
     }
+    // A footer that counts other rows than its row groups.
+    let counted = Crafted {
+        counted: Some(1_000),
+        ..Crafted::events(10)
+    };
+    refused(kept.ask(&counted, schema(), ReadOptions::default()));
     // Many row groups that share their bytes.
     let crafted = Crafted {
         groups: 30_000,

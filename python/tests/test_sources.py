@@ -318,7 +318,7 @@ def test_csv_rows_that_are_wrong(tmp_path: Path) -> None:
     text = HEAD + "u1,b,view,2024-06-30\nu2,b\nu3,b,view,2024-06-30,extra\nu4,b,view,soon\n"
     with pytest.warns(aipl.RejectedRowsWarning):
         report = csv_events(path, text.encode() + b"\xff\xfe,b,view,2024-06-30\n").validate()
-    assert report.rejected == {"malformed_row": 3, "unreadable_time": 1} and report.rows_kept == 1
+    assert report.rejected == {"malformed_row": 2, "not_utf8": 1, "unreadable_time": 1} and report.rows_kept == 1
     assert sorted(example["row"] for example in report.examples) == [3, 4, 5, 6]
     with pytest.raises(aipl.RejectedRowsError, match=r"events\.csv, row 3: malformed_row"):
         csv_events(path, text, on_error="raise").validate()

@@ -258,8 +258,10 @@ impl FileParser<'_> {
             let width = self.width;
             return self.reject(tally, &format!("{found} fields where the header has {width}"));
         }
-        if self.records.fields().any(|field| field.is_none()) {
-            return self.reject(tally, "not UTF-8");
+        let is_text = |(_, place): &&(&str, Option<usize>)| place.is_none_or(|place| self.records.field(place).is_some());
+        if let Some((column, _)) = self.wanted.iter().find(|column| !is_text(column)) {
+            tally.rows_read += 1;
+            return tally.reject(&self.file.name, self.records.line, Reason::NotUtf8, column, String::new);
         }
         for ((_, place), builder) in self.wanted.iter().zip(builders) {
             // Text files cannot tell an empty field from a missing one: both are null.

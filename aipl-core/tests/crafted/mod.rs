@@ -180,6 +180,8 @@ impl Column {
 pub struct Crafted {
     pub columns: Vec<Column>,
     pub rows: i64,
+    /// The rows of the whole file by its footer, where they are not those of its groups.
+    pub counted: Option<i64>,
     pub codec: i64,
     /// How many row groups describe the same bytes.
     pub groups: usize,
@@ -200,6 +202,7 @@ impl Crafted {
                 Column::one_day("day", 19_904, rows),
             ],
             rows,
+            counted: None,
             codec: PLAIN_BYTES,
             groups: 1,
             noted: Vec::new(),
@@ -233,7 +236,7 @@ impl Crafted {
         let mut footer = Thrift::default()
             .int(1, 1)
             .list(2, 12, self.schema.as_ref().unwrap_or(&schema))
-            .long(3, self.rows * self.groups as i64)
+            .long(3, self.counted.unwrap_or(self.rows * self.groups as i64))
             .list(4, 12, &vec![group; self.groups]);
         if !self.noted.is_empty() {
             let pair = |(key, value): &(String, String)| Thrift::default().text(1, key).text(2, value).end();

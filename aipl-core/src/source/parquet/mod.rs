@@ -112,7 +112,11 @@ fn open_file(file: &DataFile, expected: Expected<'_>, options: &ReadOptions) -> 
                 ))
             })?;
         }
-        // The footer's own count was looked at before; this one is what row groups are read by.
+        if u64::try_from(metadata.metadata().file_metadata().num_rows()) != Ok(next) {
+            return Err(malformed(ParquetError::General(
+                "its row groups have another number of rows than its footer says".to_owned(),
+            )));
+        }
         within("rows", next, options.rows_of(positioned.length()), "max_rows").map_err(|over| SourceError::over(&file.name, over))?;
         Ok(OpenFile {
             stamp: positioned.stamp(),
