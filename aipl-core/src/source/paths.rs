@@ -52,10 +52,14 @@ struct Files {
 impl Files {
     fn add(&mut self, path: PathBuf, node: Node) {
         self.seen += 1;
-        let is_linked = |path: &Path| fs::canonicalize(path).ok().as_deref() != std::path::absolute(path).ok().as_deref();
+        // A name without a link in it comes first, then one that is no link itself.
+        let links = |path: &Path| {
+            let leads_elsewhere = fs::canonicalize(path).ok().as_deref() != std::path::absolute(path).ok().as_deref();
+            (leads_elsewhere, fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink()))
+        };
         match self.by_node.get_mut(&node) {
             None => drop(self.by_node.insert(node, path)),
-            Some(known) if (is_linked(&path), &path) < (is_linked(known), known) => *known = path,
+            Some(known) if (links(&path), &path) < (links(known), known) => *known = path,
             Some(_) => {}
         }
     }
