@@ -20,7 +20,7 @@ SOURCES := Cargo.toml $(wildcard Cargo.lock) python/pyproject.toml python/README
 RUST_TESTS := --workspace --exclude aipl-py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python check fmt fmt-check clippy doc stubtest bench fuzz-smoke install clean
+.PHONY: help demo test test-rust test-python check fmt fmt-check clippy doc stubtest bench install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -55,9 +55,6 @@ stubtest: $(VENV)/.stamp-test ## prove the type stubs against the installed pack
 
 bench: $(VENV)/.stamp-bench ## criterion benches of the core
 	$(CARGO) bench --package aipl-benches
-
-fuzz-smoke: ## fuzz the reader of CSV files for a minute; benches/fuzz/run.sh takes the others, and more time
-	benches/fuzz/run.sh 60 csv
 
 install: $(VENV)/.stamp-aipl ## build the release wheel and install it into the virtual environment
 
