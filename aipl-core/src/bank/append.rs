@@ -4,15 +4,13 @@
 //! refused.
 
 use std::fs;
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, ffi, params};
 
 use crate::bank::catalog::{CATALOG, chain, connect, refused};
-use crate::bank::error::{BankError, is_full};
-use crate::bank::files::{create_new, random_name};
+use crate::bank::error::BankError;
+use crate::bank::files::has_room;
 use crate::bank::record::{FileRecord, Record};
 
 type Result<T> = std::result::Result<T, BankError>;
@@ -143,21 +141,13 @@ fn settle(bank: &Path, after: CommitKey, hash: u128, error: &rusqlite::Error) ->
     match found {
         Ok(found) if found == (after.0 + 1, hash) => Ok(hash),
         // SQLite says "full" of a full disk, and of a full share or a limit only that it could not write.
-        Ok(found) if found == after && !has_room(bank) => Err(BankError::no_space(bank)),
+        Ok(found) if found == after && !has_room(bank, catalog_length(bank)) => Err(BankError::no_space(bank)),
         _ => Err(refusal),
     }
 }
 
-/// Whether a file as long as the catalog may become a little longer.
-fn has_room(bank: &Path) -> bool {
-    const BYTES: usize = 1 << 16;
-    let Ok(path) = random_name().map(|name| bank.join("tmp").join(name)) else {
-        return true;
-    };
-    let length = fs::symlink_metadata(bank.join(CATALOG)).map_or(0, |data| data.len());
-    let written: io::Result<()> = create_new(&path).and_then(|file| file.write_all_at(&[1; BYTES], length));
-    let _ = fs::remove_file(&path);
-    !written.is_err_and(|error| is_full(&error))
+fn catalog_length(bank: &Path) -> u64 {
+    fs::symlink_metadata(bank.join(CATALOG)).map_or(0, |data| data.len())
 }
 
 /// Does something while nobody can commit, if the newest commit is the one that the writer knows.

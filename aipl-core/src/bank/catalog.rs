@@ -10,7 +10,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
 
 use crate::bank::error::BankError;
-use crate::bank::files::{create_new, open_regular, sync_directory};
+use crate::bank::files::{create_new, has_room, open_regular, sync_directory};
 use crate::bank::places::{check_catalog, check_file};
 use crate::bank::record::Record;
 
@@ -69,6 +69,8 @@ pub(super) fn refused(bank: &Path, error: &rusqlite::Error) -> BankError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => BankError::overtaken(bank, "in the middle of a commit"),
         Some(ErrorCode::DiskFull) => BankError::no_space(bank),
+        // SQLite does not say why it could not make its journal.
+        Some(ErrorCode::CannotOpen) if !has_room(bank, 0) => BankError::no_space(bank),
         Some(
             code @ (ErrorCode::CannotOpen
             | ErrorCode::SystemIoFailure

@@ -12,7 +12,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use rustix::fs::OFlags;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use crate::bank::error::BankError;
+use crate::bank::error::{BankError, is_full};
 use crate::bank::record::FileRecord;
 
 /// Bytes that one block hash covers.
@@ -61,6 +61,17 @@ pub(crate) fn check_space(path: &Path, needed: u64) -> Result<()> {
         }),
         _ => Ok(()),
     }
+}
+
+/// Whether a file of a length may be made in a bank and become a little longer. Where that cannot be tried out, it is taken to be so.
+pub(crate) fn has_room(bank: &Path, length: u64) -> bool {
+    const BYTES: usize = 1 << 16;
+    let Ok(path) = random_name().map(|name| bank.join("tmp").join(name)) else {
+        return true;
+    };
+    let written = create_new(&path).and_then(|file| file.write_all_at(&[1; BYTES], length));
+    let _ = fs::remove_file(&path);
+    !written.is_err_and(|error| is_full(&error))
 }
 
 /// Makes a directory that only its owner can enter.
