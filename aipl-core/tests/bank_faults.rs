@@ -193,7 +193,8 @@ impl Stage {
             assert!(said.acknowledged && said.failed.is_none(), "{what}: failed as {:?}", said.failed);
         }
         // Where SQLite cannot make its journal it says that, and not why. If there is room again at once, nobody can tell.
-        let of_journal = |kind: &String| !fault.ever && kind.starts_with("Io:") && kind.ends_with("catalog.sqlite: unable to open database file");
+        let of_journal =
+            |kind: &String| !fault.ever && kind.starts_with("Io:") && kind.ends_with("catalog.sqlite: unable to open database file");
         if fault.action == "enospc" && !said.failed.as_ref().is_some_and(of_journal) {
             let kinds = said.failed.iter().chain(&said.again);
             kinds.for_each(|kind| assert!(kind.starts_with("NoSpace:"), "{what}: a full disk is told as {kind}"));
@@ -275,6 +276,7 @@ impl Stage {
 }
 
 /// All faults of one deed. Deeds are tests of their own, so that they run beside each other.
+#[allow(clippy::print_stdout, reason = "what was tried is the figure of this test")]
 fn walk_all(deed: &'static str) {
     let Some(stage) = Stage::set(deed) else { return };
     let (mut told, mut wrong) = (Vec::new(), Vec::new());

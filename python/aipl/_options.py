@@ -29,8 +29,8 @@ class ReadOptions:
     max_rows : int
         Rows of a file; a larger file may have 16 rows for each of its bytes. CSV files have no limit of rows.
     max_decoded_bytes : int
-        Decoded bytes that one thread holds of a file at a time. Pages and buffers that are larger in the file may have eight times
-        their size there.
+        Decoded bytes that one thread holds of a Parquet file at a time. A batch of an Arrow IPC file, which is decoded whole,
+        may have twice as many. Pieces that are larger in the file may have 64 times their size there.
     verify_checksums : bool
         Whether checksums that a Parquet file carries for its pages are compared with the pages.
 

@@ -16,6 +16,7 @@ _QUOTED = 60
 def plain(value: object, keep: str = "") -> str:
     """A text without characters that steer a terminal or turn the direction of writing; each is written as its escape.
 
+    >>> from aipl._plain import plain
     >>> plain("\\x1b[2Jacme")
     '\\\\x1b[2Jacme'
     >>> plain("two\\nlines", keep="\\n")
@@ -43,6 +44,7 @@ def quoted(value: object) -> str:
 def cell(text: str) -> str:
     """A text for a cell of a CSV file: no spreadsheet runs it, no terminal obeys it.
 
+    >>> from aipl._plain import cell
     >>> cell("=1+1"), cell("acme")
     ("'=1+1", 'acme')
     """

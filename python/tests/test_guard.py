@@ -71,7 +71,7 @@ class Hands:
             "attributes": whole["Attributes"], "reference": None, "base": None, "data": self.table, "table": self.table,
             "links": numbers, "path": folder / "out", "paths": [str(folder / "x.parquet")], "columns": ["user"], "folder": "segments",
             "tz": "UTC", "raise_rejected": False, "delimiter": ord(","), "quote": ord('"'), "place": "a table", "again": True,
-            "progress": None, "mode": "r", "timeout": 0.0, "batch_id": "b", "memory_limit": 1 << 30, "compact": False,
+            "progress": None, "mode": "r", "timeout": 0.0, "batch_id": "b", "batch_ids": ["1"], "memory_limit": 1 << 30, "compact": False,
             "as_of": "2024-06-30", "start": "2024-06-29", "end": "2024-06-30", "before": "2024-01-01", "day": "2024-06-30",
             "days": days, "period": days, "periods": (days, days), "scope": ("acme", None), "scopes": None, "single": False,
             "consumer": "u1", "state": "state", "id": "u1", "ids": ["u1"], "values": ["u1"], "id_type": "account", "id_types": "[]",

@@ -25,7 +25,7 @@ pub struct DataFile {
 }
 
 /// The value of a hive key for all rows of a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Constant {
     /// Every file's value of this key is an integer.
     Int(i64),
@@ -87,7 +87,8 @@ impl FileList {
     }
 }
 
-fn hive_keys(path: &Path) -> Vec<(String, Constant)> {
+/// What the folders of a path say, `key=value` each.
+pub(super) fn hive_keys(path: &Path) -> Vec<(String, Constant)> {
     let folder = path.parent().into_iter().flat_map(Path::components);
     let pair = |part: std::path::Component<'_>| {
         let text = part.as_os_str().to_str()?.to_owned();

@@ -197,9 +197,16 @@ impl Sizes<'_> {
                 Some(codec) if bytes > 0 => self.decoded(body + at, bytes, codec)?,
                 _ => bytes,
             });
-            within("decoded bytes", decoded, self.options.decoded_of(encoded), "max_decoded_bytes")?;
+            within("decoded bytes", decoded, self.may_decode(encoded), "max_decoded_bytes")?;
         }
         Ok(())
+    }
+
+    /// What so many bytes of a batch may decode to. One thread decodes a batch, and needs it whole.
+    fn may_decode(&self, encoded: u64) -> u64 {
+        self.options
+            .decoded_of(encoded)
+            .max(self.options.max_decoded_bytes.saturating_mul(2))
     }
 
     /// The length that a compressed buffer says it has.
@@ -213,7 +220,7 @@ impl Sizes<'_> {
             return Ok(bytes - PREFIX);
         }
         let decoded = u64::try_from(prefix).map_err(|_| "a compressed buffer with a negative length")?;
-        within("decoded bytes", decoded, self.options.decoded_of(bytes), "max_decoded_bytes")?;
+        within("decoded bytes", decoded, self.may_decode(bytes), "max_decoded_bytes")?;
         // Zstandard stops at the length that was announced.
         if codec == CompressionType::LZ4_FRAME && super::parquet::may_exceed(Compression::LZ4, bytes) {
             let mut body = vec![0; (bytes - PREFIX) as usize];

@@ -1,6 +1,7 @@
 //! From paths, patterns and folders to files: each file once, whatever the names and links that lead to it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use glob::Pattern;
 
 use crate::base::stop;
 use crate::source::SourceError;
+use crate::source::files::{Constant, hive_keys};
 
 /// Folders within folders that are looked into.
 const MAX_DEPTH: usize = 128;
@@ -37,15 +39,15 @@ pub(super) fn expand(patterns: &[String], format: &'static str, endings: &[&str]
         return Err(none("an empty list of paths"));
     }
     // One order whatever the order of arguments, so that row numbers and answers repeat.
-    let mut paths: Vec<PathBuf> = files.by_node.into_values().collect();
+    let mut paths: Vec<PathBuf> = files.found.into_values().collect();
     paths.sort();
     Ok(paths)
 }
 
-/// Files found so far.
+/// Files found so far. A file stands for other rows where its path gives it other columns.
 #[derive(Default)]
 struct Files {
-    by_node: BTreeMap<Node, PathBuf>,
+    found: HashMap<(Node, Vec<(String, Constant)>), PathBuf>,
     seen: usize,
 }
 
@@ -57,10 +59,10 @@ impl Files {
             let leads_elsewhere = fs::canonicalize(path).ok().as_deref() != std::path::absolute(path).ok().as_deref();
             (leads_elsewhere, fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink()))
         };
-        match self.by_node.get_mut(&node) {
-            None => drop(self.by_node.insert(node, path)),
-            Some(known) if (links(&path), &path) < (links(known), known) => *known = path,
-            Some(_) => {}
+        match self.found.entry((node, hive_keys(&path))) {
+            Entry::Vacant(place) => drop(place.insert(path)),
+            Entry::Occupied(mut known) if (links(&path), &path) < (links(known.get()), known.get()) => drop(known.insert(path)),
+            Entry::Occupied(_) => {}
         }
     }
 }
@@ -167,20 +169,20 @@ fn take_match(path: PathBuf, endings: &[&str], files: &mut Files) -> Result<(), 
     Ok(())
 }
 
-/// An entry of a folder. A link to a folder is none: it could lead back and be read for ever.
-struct Entry {
+/// A name in a folder. A link to a folder is no folder: it could lead back and be read for ever.
+struct Listed {
     name: String,
     is_folder: bool,
 }
 
-fn entries(folder: &Path) -> Result<Vec<Entry>, SourceError> {
+fn entries(folder: &Path) -> Result<Vec<Listed>, SourceError> {
     let failed = |error: std::io::Error| SourceError::io(folder, &error);
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         // Names that are no text cannot be given back as text.
         let Ok(name) = entry.file_name().into_string() else { continue };
-        found.push(Entry {
+        found.push(Listed {
             is_folder: entry.file_type().map_err(failed)?.is_dir(),
             name,
         });
@@ -260,6 +262,23 @@ mod tests {
         // Links that are named by the pattern are followed, as often as it has parts.
         assert_eq!(in_folder(path, &format!("{}*.csv", "*/".repeat(24))).len(), 2, "*/ many times");
         assert_eq!(in_folder(path, "a/b/c/sub/up/*.csv"), [path.join("a/b/c/sub/up/x.csv")]);
+    }
+
+    #[test]
+    fn a_file_in_two_partitions_is_two() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path();
+        for part in ["a=view", "a=purchase", "a=like"] {
+            fs::create_dir(path.join(part)).expect("a folder");
+        }
+        fs::write(path.join("a=view/x.csv"), "u\n").expect("writes");
+        fs::hard_link(path.join("a=view/x.csv"), path.join("a=view/again.csv")).expect("links");
+        fs::hard_link(path.join("a=view/x.csv"), path.join("a=purchase/x.csv")).expect("links");
+        symlink(path.join("a=view/x.csv"), path.join("a=like/x.csv")).expect("links");
+        let all = ["a=like/x.csv", "a=purchase/x.csv", "a=view/again.csv"].map(|name| path.join(name));
+        for pattern in ["", "*/*.csv", "**/*.csv"] {
+            assert_eq!(in_folder(path, pattern), all, "{pattern}");
+        }
     }
 
     #[test]

@@ -76,7 +76,8 @@ impl GroupReader<'_> {
             }
             return Ok(behaviors);
         }
-        for batch in self.group.columns(&[name], None, BATCH_ROWS, tally)? {
+        self.group.count_bytes(&[name], tally);
+        for batch in self.group.columns(&[name], None, BATCH_ROWS)? {
             sink.checkpoint()?;
             self.request.decoder.read(batch?.column(0), &mut behaviors);
         }
@@ -102,11 +103,12 @@ impl GroupReader<'_> {
         if runs.iter().all(|run| run.skip) {
             return Ok(BooleanBuffer::new_unset(group_rows));
         }
+        self.group.count_bytes(&[name], tally);
         let batches: Box<dyn Iterator<Item = Result<ArrayRef, SourceError>> + '_> = match self.group.data.constant(name) {
             Some(constant) => Box::new(batches_of(group_rows).map(|run| Ok(constant.column(run.len())))),
             None => Box::new(
                 self.group
-                    .columns(&[name], pages.map(RowSelection::from), BATCH_ROWS, tally)?
+                    .columns(&[name], pages.map(RowSelection::from), BATCH_ROWS)?
                     .map(|batch| batch.map(|batch| batch.column(0).clone())),
             ),
         };
@@ -170,27 +172,29 @@ impl GroupReader<'_> {
             }
             return Ok(());
         }
-        let all = survivors.len() == keep.len();
+        self.group.count_bytes(&wanted, tally);
         let batch_rows = if survivors.len() > keep.len() / MANY {
             BATCH_ROWS
         } else {
             SELECTED_ROWS
         };
-        let selection = (!all).then(|| RowSelection::from_boolean_buffer(keep));
-        for batch in self.group.columns(&wanted, selection, batch_rows, tally)? {
-            let batch = batch?;
-            let rows = batch.num_rows();
-            if given + rows > survivors.len() {
-                return Err(self.group.malformed("columns have different numbers of rows"));
+        // A batch holds the pages of all its rows, so a few rows of a large group are not read together.
+        let reach = self.group.reach(&wanted);
+        for start in (0..keep.len()).step_by(reach) {
+            let part = keep.slice(start, reach.min(keep.len() - start));
+            if part.count_set_bits() == 0 {
+                continue;
             }
-            survivors.give(
-                given,
-                &self.group.data.name,
-                &self.group.complete(&self.request.columns, Some(&batch), rows)?,
-                sink,
-                tally,
-            )?;
-            given += rows;
+            for batch in self.group.columns(&wanted, selection_of(&part, start, keep.len()), batch_rows)? {
+                let batch = batch?;
+                let rows = batch.num_rows();
+                if given + rows > survivors.len() {
+                    return Err(self.group.malformed("columns have different numbers of rows"));
+                }
+                let columns = self.group.complete(&self.request.columns, Some(&batch), rows)?;
+                survivors.give(given, &self.group.data.name, &columns, sink, tally)?;
+                given += rows;
+            }
         }
         if given != survivors.len() {
             return Err(self.group.malformed("columns have different numbers of rows"));
@@ -283,6 +287,22 @@ impl GroupReader<'_> {
         statistics.pages = (0..rows.len()).map(page).collect();
         Some(())
     }
+}
+
+/// The rows of a part of a group that begins at `start`; nothing where all rows of the group are wanted.
+fn selection_of(part: &BooleanBuffer, start: usize, group_rows: usize) -> Option<RowSelection> {
+    if part.count_set_bits() == group_rows {
+        return None;
+    }
+    let selected = RowSelection::from_boolean_buffer(part.clone());
+    if start == 0 {
+        return Some(selected);
+    }
+    Some(
+        std::iter::once(RowSelector::skip(start))
+            .chain(Vec::<RowSelector>::from(selected))
+            .collect(),
+    )
 }
 
 /// Consecutive runs of rows, each no longer than a batch.

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection};
+use parquet::file::metadata::ColumnChunkMetaData;
 
 use super::pages::{Chunk, PageFile};
 use super::{BATCH_ROWS, FORMAT, OpenFile, measure};
@@ -63,7 +64,8 @@ impl Group<'_> {
             // Rows that the footer declares are there only if some column has them.
             wanted.extend(self.least_column());
         }
-        for batch in self.counted(self.columns(&wanted, None, BATCH_ROWS, tally)?) {
+        self.count_bytes(&wanted, tally);
+        for batch in self.counted(self.columns(&wanted, None, BATCH_ROWS)?) {
             let batch = batch?;
             take(self.complete(names, Some(&batch), batch.num_rows())?, tally)?;
         }
@@ -134,14 +136,29 @@ impl Group<'_> {
         .map_err(|error| self.malformed(error))
     }
 
-    /// Decodes columns of the file, of all rows or of those selected.
-    pub fn columns(
-        &self,
-        names: &[&str],
-        selection: Option<RowSelection>,
-        batch_rows: usize,
-        tally: &mut Tally,
-    ) -> Result<Batches<'_>, SourceError> {
+    /// Counts the bytes of columns that are read.
+    pub fn count_bytes(&self, names: &[&str], tally: &mut Tally) {
+        let (_, leaves) = self.leaves(names);
+        tally.bytes += self.sum(&leaves, |chunk| chunk.compressed_size());
+    }
+
+    fn sum(&self, leaves: &[usize], size: impl Fn(&ColumnChunkMetaData) -> i64) -> u64 {
+        let group = self.open.metadata.metadata().row_group(self.number);
+        let sizes = leaves.iter().map(|&leaf| u64::try_from(size(group.column(leaf))).unwrap_or(0));
+        sizes.fold(0, u64::saturating_add)
+    }
+
+    /// How many rows of these columns a batch can reach over: their pages are held together.
+    pub fn reach(&self, names: &[&str]) -> usize {
+        let (_, leaves) = self.leaves(names);
+        let decoded = self.sum(&leaves, |chunk| chunk.uncompressed_size()).max(1);
+        // A quarter leaves room for pages that are larger than others.
+        let rows = u128::from(self.rows() as u64) * u128::from(self.options.max_decoded_bytes / 4) / u128::from(decoded);
+        usize::try_from(rows).unwrap_or(usize::MAX).max(1)
+    }
+
+    /// Columns as the decoder knows them, and their leaves.
+    fn leaves(&self, names: &[&str]) -> (ProjectionMask, Vec<usize>) {
         let metadata = &self.open.metadata;
         let fields = metadata.schema().fields();
         let roots: Vec<usize> = names
@@ -150,13 +167,15 @@ impl Group<'_> {
             .collect();
         let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
         let group = metadata.metadata().row_group(self.number);
-        let leaves: Vec<usize> = (0..group.num_columns()).filter(|&leaf| mask.leaf_included(leaf)).collect();
-        tally.bytes += leaves
-            .iter()
-            .map(|&leaf| u64::try_from(group.column(leaf).compressed_size()).unwrap_or(0))
-            .sum::<u64>();
-        let (pages, batch_rows) = self.pages(&leaves, batch_rows)?;
-        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(pages.clone(), metadata.clone())
+        let leaves = (0..group.num_columns()).filter(|&leaf| mask.leaf_included(leaf)).collect();
+        (mask, leaves)
+    }
+
+    /// Decodes columns of the file, of all rows or of those selected.
+    pub fn columns(&self, names: &[&str], selection: Option<RowSelection>, batch_rows: usize) -> Result<Batches<'_>, SourceError> {
+        let (mask, leaves) = self.leaves(names);
+        let (pages, batch_rows) = self.pages(&leaves, batch_rows.min(self.reach(names)))?;
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(pages.clone(), self.open.metadata.clone())
             .with_row_groups(vec![self.number])
             .with_projection(mask)
             .with_batch_size(batch_rows);

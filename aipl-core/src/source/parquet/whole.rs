@@ -9,7 +9,6 @@ use arrow::record_batch::RecordBatch;
 
 use super::group::Group;
 use super::{BATCH_ROWS, FORMAT, open_file};
-use crate::event::Tally;
 use crate::source::SourceError;
 use crate::source::error::guard;
 use crate::source::expected::Expected;
@@ -52,7 +51,7 @@ pub(crate) fn read_whole<T, E: Into<SourceError>>(
     };
     let taken = guard(&data.name, FORMAT, || {
         let mut batches = groups.iter().flat_map(|group| {
-            let (batches, refusal) = match group.columns(&names, None, BATCH_ROWS, &mut Tally::default()) {
+            let (batches, refusal) = match group.columns(&names, None, BATCH_ROWS) {
                 Ok(batches) => (Some(batches), None),
                 Err(error) => (None, Some(Err(error))),
             };
