@@ -2,11 +2,14 @@
 //!
 //! Finding an identifier takes two reads from memory that nothing foretells, the slot and the text. Each is far slower than all
 //! arithmetic, so identifiers are looked up in blocks: all slots of a block are touched, then all texts, and the processor waits for many at once.
+//!
+//! Tags are public, so identifiers can be made that crowd around one slot. A bucket that gets crowded turns to secret tags.
 
 use std::hint::black_box;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::identity::crowd::Secret;
 use crate::identity::observations::NONE;
 
 /// Buckets of identifiers: fewer than a byte can tell, so that a byte can also say that there is none.
@@ -19,6 +22,14 @@ pub(super) const FRESH: u32 = 1 << 31;
 const PIECE: usize = 1 << 16;
 /// Identifiers that are looked up side by side.
 const BLOCK: usize = 64;
+/// A slot with a public tag stands at most so far behind its place. Chance alone gets there once in hundreds of millions.
+const REACH: usize = 512;
+/// Identifiers with one public tag.
+const MAX_TWINS: usize = 16;
+/// How far behind its place a new slot may stand on average.
+const USUAL_DISTANCE: usize = 32;
+/// How far new slots may stand behind that altogether.
+const MAX_STRAIN: usize = 8_192;
 
 /// What persons that identifiers found are called: 63 bits of hash, by type and text.
 #[derive(Debug, Clone, Default)]
@@ -74,7 +85,7 @@ impl Slot {
 }
 
 /// What an identifier is looked up by, besides its text.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Wanted {
     pub tag: u32,
     pub length: u16,
@@ -155,9 +166,16 @@ pub(super) struct Bucket {
     len: usize,
     /// Identifiers without a lasting number.
     fresh: u32,
-    /// Tags that several identifiers have.
+    /// Public tags that several identifiers have.
     twins: Vec<u32>,
+    /// How much farther than usual new slots stood behind their places.
+    strain: usize,
+    /// Where tags are secret.
+    secret: Option<Secret>,
 }
+
+/// Public tags do not tell apart what stands in the bucket.
+struct Crowded;
 
 impl Bucket {
     #[inline]
@@ -182,13 +200,28 @@ impl Bucket {
         if at + 1 == self.slots.len() { 0 } else { at + 1 }
     }
 
-    /// The first slot from `at` on that is empty or has the tag.
+    /// The first slot from `at` on that is empty or has the tag; any other one that is out of reach.
     #[inline]
     fn candidate(&self, mut at: usize, tag: u32) -> usize {
-        while self.slots[at].count != 0 && self.slots[at].tag != tag {
+        let mut left = REACH;
+        while self.slots[at].count != 0 && self.slots[at].tag != tag && left > 0 {
             at = self.after(at);
+            left -= 1;
         }
         at
+    }
+
+    /// How far a slot stands behind the place of its tag.
+    #[inline]
+    fn distance(&self, tag: u32, at: usize) -> usize {
+        let home = self.home(tag);
+        if at >= home { at - home } else { at + self.slots.len() - home }
+    }
+
+    /// The tag that an identifier has here.
+    #[inline]
+    fn own_tag(&self, public: u32, kind: u8, text: &[u8]) -> u32 {
+        self.secret.as_ref().map_or(public, |secret| secret.tag(kind, text))
     }
 
     #[inline]
@@ -199,6 +232,7 @@ impl Bucket {
     /// The number of an identifier, if it has one.
     pub fn find(&self, tag: u32, kind: u8, text: &[u8]) -> Option<u32> {
         let length = u16::try_from(text.len()).ok()?;
+        let tag = self.own_tag(tag, kind, text);
         let wanted = Wanted { tag, length, kind };
         let slot = self.with_tag(tag).find(|slot| self.is(slot, wanted, text))?;
         (slot.id < FRESH).then_some(slot.id)
@@ -206,19 +240,23 @@ impl Bucket {
 
     /// All identifiers of a tag.
     fn with_tag(&self, tag: u32) -> impl Iterator<Item = &Slot> {
-        let mut at = if self.slots.is_empty() { None } else { Some(self.home(tag)) };
-        std::iter::from_fn(move || {
-            let found = self.candidate(at?, tag);
-            at = Some(self.after(found));
-            Some(&self.slots[found]).filter(|slot| slot.count != 0)
-        })
-        .fuse()
+        let reach = if self.secret.is_some() { usize::MAX } else { REACH + 1 };
+        let (last, first) = if self.slots.is_empty() {
+            (&[][..], &[][..])
+        } else {
+            self.slots.split_at(self.home(tag))
+        };
+        let from_home = first.iter().chain(last).take(reach);
+        from_home.take_while(|slot| slot.count != 0).filter(move |slot| slot.tag == tag)
     }
 
-    /// Numbers of the identifiers of a key.
-    pub fn of_key(&self, key: u64, keys: &Keys) -> impl Iterator<Item = u32> {
+    /// The number of the oldest identifier of a key: the one that no person's number had to move from.
+    pub fn oldest_of_key(&self, key: u64, keys: &Keys) -> Option<u32> {
+        if let Some(secret) = &self.secret {
+            return secret.oldest(key);
+        }
         let own = move |slot: &&Slot| slot.id < FRESH && keys.of(slot.kind, self.text_of(slot)) == key;
-        self.with_tag(tag_of(key)).filter(own).map(|slot| slot.id)
+        self.with_tag(tag_of(key)).filter(own).map(|slot| slot.id).min()
     }
 
     /// Makes room in the index for some more.
@@ -228,38 +266,97 @@ impl Bucket {
         if enough(self.slots.len(), self.len + more) {
             return;
         }
-        let slots = ((self.len + more) * 2).next_multiple_of(4);
+        self.strain = 0;
+        if self.spread(((self.len + more) * 2).next_multiple_of(4)).is_err() {
+            self.hide_tags();
+        }
+    }
+
+    /// Places all identifiers anew in so many slots.
+    fn spread(&mut self, slots: usize) -> Result<(), Crowded> {
         let old = std::mem::replace(&mut self.slots, vec![Slot::default(); slots]);
+        let mut farthest = 0;
         for slot in old.into_iter().filter(|slot| slot.count != 0) {
             let mut at = self.home(slot.tag);
             while self.slots[at].count != 0 {
                 at = self.after(at);
             }
+            farthest = farthest.max(self.distance(slot.tag, at));
             self.slots[at] = slot;
         }
+        if self.secret.is_none() && farthest > REACH {
+            Err(Crowded)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Turns to secret tags.
+    #[cold]
+    fn hide_tags(&mut self) {
+        let secret = Secret::new();
+        for slot in self.slots.iter_mut().filter(|slot| slot.count != 0) {
+            slot.tag = secret.tag(slot.kind, self.texts.of(slot.start, slot.length));
+        }
+        self.secret = Some(secret);
+        self.twins.clear();
+        // With secret tags nothing is crowded.
+        let _ = self.spread(self.slots.len());
     }
 
     /// Finds or adds all that wait, and appends their ids; `None` once the bucket is full.
     pub fn look_up(&mut self, waiting: &Waiting, ids: &mut Vec<u32>) -> Option<()> {
         ids.reserve_exact(waiting.wanted.len());
         let mut texts = &waiting.texts[..];
-        for block in waiting.wanted.chunks(BLOCK) {
+        for mut block in waiting.wanted.chunks(BLOCK) {
             self.reserve(block.len());
-            let candidates = self.touch(block);
-            for (&wanted, &candidate) in block.iter().zip(&candidates) {
-                let (text, rest) = texts.split_at(usize::from(wanted.length));
-                ids.push(self.take(candidate, wanted, text, 1)?);
-                texts = rest;
+            while !block.is_empty() {
+                let done = self.look_up_block(block, &mut texts, ids)?;
+                block = &block[done..];
             }
         }
         Some(())
+    }
+
+    /// Looks up a block, or the beginning of it: all that came before tags were hidden. Tells how many.
+    #[inline]
+    fn look_up_block(&mut self, block: &[Wanted], texts: &mut &[u8], ids: &mut Vec<u32>) -> Option<usize> {
+        let mut own = [Wanted::default(); BLOCK];
+        own[..block.len()].copy_from_slice(block);
+        if self.secret.is_some() {
+            let mut rest = *texts;
+            for wanted in &mut own[..block.len()] {
+                let (text, after) = rest.split_at(usize::from(wanted.length));
+                (wanted.tag, rest) = (self.own_tag(wanted.tag, wanted.kind, text), after);
+            }
+        }
+        let own = &own[..block.len()];
+        let candidates = self.touch(own);
+        for (done, (&wanted, &candidate)) in own.iter().zip(&candidates).enumerate() {
+            let (text, rest) = texts.split_at(usize::from(wanted.length));
+            match self.take(candidate, wanted, text, 1) {
+                Ok(id) => ids.push(id?),
+                Err(Crowded) => {
+                    self.hide_tags();
+                    return Some(done);
+                }
+            }
+            *texts = rest;
+        }
+        Some(block.len())
     }
 
     /// The id of one identifier that was met some times, added if need be; `None` once the bucket is full.
     pub fn id(&mut self, tag: u32, kind: u8, text: &[u8], times: u8) -> Option<u32> {
         self.reserve(1);
         let length = u16::try_from(text.len()).ok()?;
-        self.take(self.home(tag), Wanted { tag, length, kind }, text, times)
+        loop {
+            let tag = self.own_tag(tag, kind, text);
+            match self.take(self.home(tag), Wanted { tag, length, kind }, text, times) {
+                Ok(id) => return id,
+                Err(Crowded) => self.hide_tags(),
+            }
+        }
     }
 
     /// Where to look for each identifier of a block. The reads of each step depend on none of the others of the same step.
@@ -280,24 +377,43 @@ impl Bucket {
         places
     }
 
+    /// The id of an identifier, added if need be; none once the bucket is full.
     #[inline]
-    fn take(&mut self, at: usize, wanted: Wanted, text: &[u8], times: u8) -> Option<u32> {
-        let (mut at, mut twin) = (self.candidate(at, wanted.tag), false);
+    fn take(&mut self, at: usize, wanted: Wanted, text: &[u8], times: u8) -> Result<Option<u32>, Crowded> {
+        let (mut at, mut twins) = (self.candidate(at, wanted.tag), 0);
         while self.slots[at].count != 0 {
-            if self.is(&self.slots[at], wanted, text) {
-                let slot = &mut self.slots[at];
-                slot.count = slot.count.saturating_add(times);
-                return Some(slot.id);
+            if self.slots[at].tag == wanted.tag {
+                if self.is(&self.slots[at], wanted, text) {
+                    let slot = &mut self.slots[at];
+                    slot.count = slot.count.saturating_add(times);
+                    return Ok(Some(slot.id));
+                }
+                twins += 1;
             }
-            twin = true;
+            if self.secret.is_none() && self.distance(wanted.tag, at) >= REACH {
+                return Err(Crowded);
+            }
             at = self.candidate(self.after(at), wanted.tag);
         }
+        if self.secret.is_none() {
+            let distance = self.distance(wanted.tag, at);
+            self.strain = (self.strain + distance).saturating_sub(USUAL_DISTANCE);
+            if distance > REACH || twins >= MAX_TWINS || self.strain > MAX_STRAIN {
+                return Err(Crowded);
+            }
+            if twins > 0 {
+                self.twins.push(wanted.tag);
+            }
+        }
+        Ok(self.add(at, wanted, text, times))
+    }
+
+    /// Adds an identifier in an empty slot.
+    #[inline]
+    fn add(&mut self, at: usize, wanted: Wanted, text: &[u8], times: u8) -> Option<u32> {
         let id = FRESH | self.fresh;
         if id == NONE {
             return None;
-        }
-        if twin {
-            self.twins.push(wanted.tag);
         }
         let start = self.texts.push(text)?;
         let Wanted { tag, length, kind } = wanted;
@@ -335,6 +451,12 @@ impl Bucket {
     /// Slots of the identifiers without a number, by key and then by text.
     pub fn newcomers(&self, keys: &Keys) -> Vec<u32> {
         let fresh = (0u32..).zip(&self.slots).filter(|(_, slot)| slot.count != 0 && slot.is_fresh());
+        if self.secret.is_some() {
+            let full = |slot: &Slot| (keys.of(slot.kind, self.text_of(slot)), slot.kind);
+            let mut found: Vec<_> = fresh.map(|(at, slot)| (full(slot), self.text_of(slot), at)).collect();
+            found.sort_unstable();
+            return found.into_iter().map(|(_, _, at)| at).collect();
+        }
         // Slots are nearly in order already: only those that had to give way are out of place, and a few at the front came over the end.
         let (over, mut found): (Vec<u32>, Vec<u32>) = fresh
             .map(|(at, _)| at)
@@ -390,8 +512,14 @@ impl Bucket {
         numbers
     }
 
-    /// Identifiers whose key an older one has. Each is told once.
+    /// Identifiers whose key an older one has. Each is told once, and again once tags are hidden.
     pub fn take_clashes(&mut self, keys: &Keys) -> Vec<u32> {
+        if let Some(secret) = &mut self.secret {
+            let is_new = |slot: &&Slot| slot.count != 0 && slot.id < FRESH && slot.id >= secret.known();
+            let own = |slot: &Slot| (slot.id, keys.of(slot.kind, self.texts.of(slot.start, slot.length)));
+            let newcomers = self.slots.iter().filter(is_new).map(own).collect();
+            return secret.settle(newcomers);
+        }
         let mut twins = std::mem::take(&mut self.twins);
         twins.sort_unstable();
         twins.dedup();
@@ -413,7 +541,8 @@ impl Bucket {
 
     /// Bytes held.
     pub fn nbytes(&self) -> usize {
-        self.slots.capacity() * size_of::<Slot>() + self.texts.0.iter().map(Vec::capacity).sum::<usize>()
+        let secret = self.secret.as_ref().map_or(0, Secret::nbytes);
+        self.slots.capacity() * size_of::<Slot>() + self.texts.0.iter().map(Vec::capacity).sum::<usize>() + secret
     }
 }
 
@@ -425,9 +554,9 @@ mod tests {
     fn newcomers_are_in_order_of_tag_however_they_had_to_give_way() {
         let keys = Keys::new(vec![0]);
         // Tags that crowd in one place, at the end (so that slots go over it), and anywhere.
-        for (step, first) in [(1, 1 << 31), (1, u32::MAX - 400), (0x9e37_79b9, 7), (10_737_418, 0)] {
+        for (step, first) in [(1, 1 << 31), (1, u32::MAX - 120), (0x9e37_79b9, 7), (10_737_418, 0)] {
             let mut bucket = Bucket::default();
-            for n in (0..400u32).map(|n| n * 7919 % 400) {
+            for n in (0..120u32).map(|n| n * 7919 % 120) {
                 let tag = first.wrapping_add(n.wrapping_mul(step));
                 let id = bucket.id(tag, 0, format!("{n}").as_bytes(), 1).expect("room");
                 assert_eq!(bucket.id(tag, 0, format!("{n}").as_bytes(), 1), Some(id));
@@ -437,8 +566,40 @@ mod tests {
                 .into_iter()
                 .map(|at| bucket.slots[at as usize].tag)
                 .collect();
-            assert_eq!(tags.len(), 400);
+            assert_eq!(tags.len(), 120);
             assert!(tags.is_sorted());
+        }
+    }
+
+    #[test]
+    fn crowded_buckets_hide_their_tags_and_others_do_not() {
+        let (keys, count) = (Keys::new(vec![0]), 20_000u32);
+        type Tags = fn(u32) -> u32;
+        let crowds: [(Tags, bool); 4] = [
+            (|n| n.wrapping_mul(0x9e37_79b9), false),
+            (|_| 7, true),
+            (|n| u32::MAX - n % 64, true),
+            // All of them come after many that are in nobody's way.
+            (|n| if n < 10_000 { n.wrapping_mul(0x9e37_79b9) } else { n }, true),
+        ];
+        for (tag, hidden) in crowds {
+            let (mut many, mut single, mut waiting) = (Bucket::default(), Bucket::default(), Waiting::default());
+            let (mut ids, mut expected) = (Vec::new(), Vec::new());
+            for n in (0..count).chain(0..count) {
+                let text = format!("{n}");
+                waiting.push(tag(n), 0, &text);
+                expected.push(single.id(tag(n), 0, text.as_bytes(), 1).expect("room"));
+            }
+            many.look_up(&waiting, &mut ids).expect("room");
+            assert_eq!(ids, expected);
+            assert_eq!((many.secret.is_some(), single.secret.is_some()), (hidden, hidden));
+            let order = |bucket: &Bucket| bucket.newcomers(&keys).into_iter().map(|at| bucket.local(at)).collect::<Vec<_>>();
+            let mut all = order(&many);
+            if hidden {
+                assert_eq!(all, order(&single));
+            }
+            all.sort_unstable();
+            assert_eq!(all, (0..count).collect::<Vec<_>>());
         }
     }
 

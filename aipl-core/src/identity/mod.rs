@@ -5,6 +5,7 @@
 //! cannot be undone.
 
 mod bucket;
+mod crowd;
 pub mod error;
 pub mod file;
 pub mod forest;

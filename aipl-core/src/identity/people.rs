@@ -117,11 +117,7 @@ impl People {
     /// The number of a person who is known by this value alone.
     fn stranger(&self, kind: u8, text: &str) -> i64 {
         let inner = &self.map.inner;
-        let mut key = inner.table.key_of(kind, text);
-        while inner.table.founder(key as i64).is_some() {
-            key = (key + 1) & (u64::MAX >> 1);
-        }
-        key as i64
+        inner.table.free_number(inner.table.key_of(kind, text)) as i64
     }
 
     /// Person and number of an identifier; `None` if it is no value of its type.

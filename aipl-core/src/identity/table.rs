@@ -14,6 +14,7 @@ use rayon::prelude::*;
 
 use crate::identity::IdentityError;
 use crate::identity::bucket::{BUCKETS, Bucket, FRESH, Keys, Place, bucket_of, tag_of};
+use crate::identity::crowd::Moved;
 use crate::identity::id_set::IdSet;
 use crate::identity::observations::NONE;
 
@@ -36,7 +37,7 @@ struct Known {
     /// The type of each number.
     kinds: Vec<u8>,
     /// Persons' numbers that are not their founder's key, since an older identifier has the same.
-    moved: HashMap<u32, u64>,
+    moved: Moved,
 }
 
 /// The numbers that new identifiers got, by bucket.
@@ -159,7 +160,7 @@ impl Interning {
         known.kinds.reserve_exact(count);
         known.kinds.par_extend(known.places[before..].par_iter().map(|place| place.kind));
         let mut table = IdTable { buckets, known };
-        table.move_clashes();
+        table.move_clashes(before as u32);
         Ok((table, numbers))
     }
 }
@@ -276,7 +277,7 @@ impl IdTable {
         let moved = if self.known.moved.is_empty() {
             None
         } else {
-            self.known.moved.get(&number).copied()
+            self.known.moved.to(number)
         };
         moved.unwrap_or_else(|| self.key(number)) as i64
     }
@@ -284,33 +285,54 @@ impl IdTable {
     /// The identifier that founds a person of this number, if there is one.
     pub(super) fn founder(&self, person: i64) -> Option<u32> {
         let key = u64::try_from(person).ok()?;
-        if let Some((number, _)) = self.known.moved.iter().find(|(_, moved)| **moved == key) {
-            return Some(*number);
+        if let Some(number) = self.known.moved.from(key) {
+            return Some(number);
         }
-        let mut own = self.buckets[bucket_of(key)].of_key(key, &self.known.keys);
-        own.find(|number| !self.known.moved.contains_key(number))
+        let oldest = self.buckets[bucket_of(key)].oldest_of_key(key, &self.known.keys);
+        oldest.filter(|&number| self.known.moved.to(number).is_none())
     }
 
-    /// Of different identifiers with one key, the oldest keeps it; the others get the next number that is free.
-    fn move_clashes(&mut self) {
+    /// Of different identifiers with one key, the oldest keeps it, unless a person has that number already; the others get the
+    /// next number that is free. Those before `first` are settled.
+    fn move_clashes(&mut self, first: u32) {
         let keys = &self.known.keys;
-        let mut clashes: Vec<u32> = self.buckets.iter_mut().flat_map(|bucket| bucket.take_clashes(keys)).collect();
-        clashes.sort_unstable();
-        clashes.retain(|number| !self.known.moved.contains_key(number));
-        for number in clashes {
-            let mut key = self.key(number);
-            while self.founder(key as i64).is_some() {
-                key = (key + 1) & (u64::MAX >> 1);
-            }
-            self.known.moved.insert(number, key);
+        let mut clashes: Vec<u32> = self
+            .buckets
+            .par_iter_mut()
+            .flat_map_iter(|bucket| bucket.take_clashes(keys))
+            .collect();
+        if !self.known.moved.is_empty() {
+            let numbers = first..self.len() as u32;
+            clashes.par_extend(
+                numbers
+                    .into_par_iter()
+                    .filter(|&number| self.known.moved.from(self.key(number)).is_some()),
+            );
         }
+        clashes.sort_unstable();
+        clashes.dedup();
+        clashes.retain(|&number| self.known.moved.to(number).is_none());
+        let mut moved = std::mem::take(&mut self.known.moved);
+        let keyed = clashes.into_iter().map(|number| (number, self.key(number)));
+        moved.extend(keyed, |key| self.is_key(key));
+        self.known.moved = moved;
+    }
+
+    /// Whether some identifier has this key.
+    fn is_key(&self, key: u64) -> bool {
+        self.buckets[bucket_of(key)].oldest_of_key(key, &self.known.keys).is_some()
+    }
+
+    /// The first number from a key on that no person could have.
+    pub(super) fn free_number(&self, key: u64) -> u64 {
+        self.known.moved.free_from(key, |key| self.is_key(key))
     }
 
     /// Bytes held.
     #[must_use]
     pub fn nbytes(&self) -> usize {
         let known = self.len() * (size_of::<Place>() + 1);
-        self.buckets.iter().map(Bucket::nbytes).sum::<usize>() + known
+        self.buckets.iter().map(Bucket::nbytes).sum::<usize>() + known + self.known.moved.nbytes()
     }
 }
 
@@ -346,10 +368,58 @@ mod tests {
         assert_eq!((more.find(0, "d"), more.find(1, "d"), more.find(0, "e")), (Some(3), None, None));
     }
 
+    /// How long it takes to add and settle identifiers whose keys have so many bits, in two batches; the least of some turns.
+    fn time_with_bits(count: u32, bits: u32) -> std::time::Duration {
+        let turn = |_| {
+            let mut table = IdTable::new(vec![1]);
+            table.known.keys.unused = u64::MAX.checked_shr(bits).unwrap_or(0);
+            let started = std::time::Instant::now();
+            for half in 0..2 {
+                let interning = table.open();
+                (half * count / 2..(half + 1) * count / 2).for_each(|n| assert!(interning.id(0, &format!("{n}"), 1).is_some()));
+                table = settled(interning);
+            }
+            for number in (0..count).step_by(7) {
+                assert_eq!(table.founder(table.person(number)), Some(number));
+                assert_eq!(table.find(0, table.text(number)), Some(number));
+                assert!(table.founder(table.free_number(table.key(number)) as i64).is_none());
+            }
+            started.elapsed()
+        };
+        (0..2).map(turn).min().expect("turns")
+    }
+
+    #[test]
+    fn identifiers_of_one_key_or_one_bucket_cost_what_others_do() {
+        for count in [40_000, 200_000] {
+            let usual = time_with_bits(count, 64);
+            for bits in [0, 7, 20] {
+                let bad = time_with_bits(count, bits);
+                // Numbers that move have their price, which grows as their count does; that of its square would be minutes.
+                let limit = usual * 3 + std::time::Duration::from_secs(5);
+                assert!(bad < limit, "{count} with {bits} bits: {bad:?} against {usual:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_that_a_person_moved_to_is_nobody_elses() {
+        let mut table = IdTable::new(vec![1]);
+        // Keys of one bucket differ in their lowest bits at most, so those that move come to where later ones belong.
+        table.known.keys.unused = (u64::MAX >> 7) & !0xfe;
+        for batch in 0..4u32 {
+            let interning = table.open();
+            (0..1500).for_each(|n| assert!(interning.id(0, &format!("{}", batch * 1500 + n), 1).is_some()));
+            table = settled(interning);
+            let persons: BTreeSet<i64> = (0..table.len() as u32).map(|number| table.person(number)).collect();
+            assert_eq!(persons.len(), table.len());
+        }
+    }
+
     /// Keys of so few bits that most identifiers share theirs: the bucket, and some of the tag or none.
     #[test]
     fn identifiers_with_one_key_are_told_apart_and_found_different_persons() {
-        for bits in [7, 9, 14, 40, 63] {
+        for bits in [1, 7, 9, 14, 40, 63] {
             let mut table = IdTable::new(vec![1, 2, 3]);
             table.known.keys.unused = u64::MAX >> bits;
             let mut known: BTreeMap<(u8, String), u32> = BTreeMap::new();
