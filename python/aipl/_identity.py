@@ -547,6 +547,8 @@ class IdentityMap:
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
         """Store the map as a Parquet file, which appears whole or not at all. It holds identifiers of people in plain text.
 
+        A checksum over rules and rows stands beside them; `from_parquet` compares it.
+
         Raises
         ------
         SourceError
@@ -558,10 +560,12 @@ class IdentityMap:
     def from_parquet(path: str | os.PathLike[str]) -> IdentityMap:
         """The map that `to_parquet` stored.
 
+        Its checksum is compared. Maps that were stored before there was one have none, and are read as they are.
+
         Raises
         ------
         SourceError
-            If there is no such file, or it holds no map.
+            If there is no such file, it holds no map, or its checksum does not agree.
 
         Examples
         --------
