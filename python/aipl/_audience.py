@@ -25,7 +25,8 @@ class Universe:
     """The consumers of one answer; audiences of equal universes combine.
 
     Two universes are equal if they hold the same consumers, or are states of one bank, whose consumers keep their numbers. Has `len`, `in`,
-    and can be pickled.
+    and can be pickled. A pickle carries a checksum, which is compared on reading; those made before there was one are
+    read as they are.
 
     Examples
     --------

@@ -3,7 +3,8 @@
 //! Finding an identifier takes two reads from memory that nothing foretells, the slot and the text. Each is far slower than all
 //! arithmetic, so identifiers are looked up in blocks: all slots of a block are touched, then all texts, and the processor waits for many at once.
 //!
-//! Tags are public, so identifiers can be made that crowd around one slot. A bucket that gets crowded turns to secret tags.
+//! Tags are public, so identifiers can be made that crowd around one slot. A bucket that gets crowded turns to secret
+//! tags.
 
 use std::hint::black_box;
 
@@ -22,7 +23,7 @@ pub(super) const FRESH: u32 = 1 << 31;
 const PIECE: usize = 1 << 16;
 /// Identifiers that are looked up side by side.
 const BLOCK: usize = 64;
-/// A slot with a public tag stands at most so far behind its place. Chance alone gets there once in hundreds of millions.
+/// A slot with a public tag stands at most so far behind its place. Chance alone hardly ever gets there.
 const REACH: usize = 512;
 /// Identifiers with one public tag.
 const MAX_TWINS: usize = 16;
@@ -593,7 +594,10 @@ mod tests {
             many.look_up(&waiting, &mut ids).expect("room");
             assert_eq!(ids, expected);
             assert_eq!((many.secret.is_some(), single.secret.is_some()), (hidden, hidden));
-            let order = |bucket: &Bucket| bucket.newcomers(&keys).into_iter().map(|at| bucket.local(at)).collect::<Vec<_>>();
+            let order = |bucket: &Bucket| -> Vec<u32> {
+                let newcomers = bucket.newcomers(&keys).into_iter();
+                newcomers.map(|at| bucket.local(at)).collect()
+            };
             let mut all = order(&many);
             if hidden {
                 assert_eq!(all, order(&single));

@@ -7,8 +7,8 @@ use std::hash::{BuildHasher, Hasher};
 /// Persons' numbers have 63 bits.
 const MASK: u64 = u64::MAX >> 1;
 
-/// Tags of a bucket that nobody can foretell, and which identifiers are the oldest of their public keys: with such tags, a key
-/// does not show where to look.
+/// Tags of a bucket that nobody can foretell, and which identifiers are the oldest of their public keys: with such
+/// tags, a key does not show where to look.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Secret {
     hasher: RandomState,

@@ -292,8 +292,8 @@ impl IdTable {
         oldest.filter(|&number| self.known.moved.to(number).is_none())
     }
 
-    /// Of different identifiers with one key, the oldest keeps it, unless a person has that number already; the others get the
-    /// next number that is free. Those before `first` are settled.
+    /// Of different identifiers with one key, the oldest keeps it, unless a person has that number already; the others
+    /// get the next number that is free. Those before `first` are settled.
     fn move_clashes(&mut self, first: u32) {
         let keys = &self.known.keys;
         let mut clashes: Vec<u32> = self
@@ -368,7 +368,7 @@ mod tests {
         assert_eq!((more.find(0, "d"), more.find(1, "d"), more.find(0, "e")), (Some(3), None, None));
     }
 
-    /// How long it takes to add and settle identifiers whose keys have so many bits, in two batches; the least of some turns.
+    /// How long it takes to add and settle identifiers whose keys have so many bits, in two batches.
     fn time_with_bits(count: u32, bits: u32) -> std::time::Duration {
         let turn = |_| {
             let mut table = IdTable::new(vec![1]);
@@ -376,7 +376,8 @@ mod tests {
             let started = std::time::Instant::now();
             for half in 0..2 {
                 let interning = table.open();
-                (half * count / 2..(half + 1) * count / 2).for_each(|n| assert!(interning.id(0, &format!("{n}"), 1).is_some()));
+                let own = half * count / 2..(half + 1) * count / 2;
+                own.for_each(|n| assert!(interning.id(0, &format!("{n}"), 1).is_some()));
                 table = settled(interning);
             }
             for number in (0..count).step_by(7) {
@@ -395,7 +396,7 @@ mod tests {
             let usual = time_with_bits(count, 64);
             for bits in [0, 7, 20] {
                 let bad = time_with_bits(count, bits);
-                // Numbers that move have their price, which grows as their count does; that of its square would be minutes.
+                // Numbers that move have a price, which grows as their count does; its square would be minutes.
                 let limit = usual * 3 + std::time::Duration::from_secs(5);
                 assert!(bad < limit, "{count} with {bits} bits: {bad:?} against {usual:?}");
             }
