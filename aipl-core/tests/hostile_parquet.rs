@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use aipl_core::Error;
 use aipl_core::analyses::{SnapshotParams, snapshot, validate};
-use aipl_core::event::EventSchema;
+use aipl_core::event::{EventSchema, Reason};
 use aipl_core::model::StageModel;
 use aipl_core::source::{Events, ReadOptions, SourceError};
 use aipl_core::timeline::Runtime;
@@ -340,6 +340,38 @@ fn bytes_that_are_no_text_are_rejected_rows() {
                     (3, 1, vec!["not_utf8".to_owned()]),
                     "{name}, {converted:?}, dictionary: {as_dictionary}"
                 );
+            }
+        }
+    }
+}
+
+/// Bytes that make characters only together with those of the next value.
+#[test]
+fn characters_that_are_cut_between_two_values_are_no_text() {
+    let kept = Kept::new();
+    let mapped = schema().with_field("touchpoint", "touch");
+    let parts: [&[u8]; 2] = [b"\xe6\xb5", b"\x8f"];
+    let lengths = |numbers: [i64; 2]| packed_steps(&(0..40).map(|at| numbers[at % 2]).collect::<Vec<_>>());
+    let bytes = parts.concat().repeat(20);
+    let apart = [lengths([2, 1]), bytes.clone()].concat();
+    let with_prefixes = [lengths([0, 0]), lengths([2, 1]), bytes].concat();
+    let together: Vec<&[u8]> = (0..40).map(|at| parts[at % 2]).collect();
+    for (encoding, body) in [(DELTA_LENGTH, apart), (DELTA_TEXT, with_prefixes), (PLAIN, plain(&together))] {
+        for name in ["user", "brand", "action", "touch"] {
+            let mut crafted = Crafted::events(40);
+            crafted.columns.push(Column::one_text("touch", b"t", 40));
+            *crafted.column(name) = Column::texts(name, Some(UTF8), vec![Page::data(body.clone(), 40, encoding)]);
+            let events = kept.scan(&crafted, mapped.clone(), ReadOptions::default()).expect("opens");
+            match validate(&events, &kept.runtime) {
+                // Labels that are marked as text are read where a question needs them.
+                Ok(_) if (encoding, name) == (PLAIN, "touch") => {}
+                Ok(report) => assert_eq!(
+                    report.tally.rejected.get(&Reason::NotUtf8),
+                    Some(&40),
+                    "{name}, encoding {encoding}"
+                ),
+                // A decoder that looks at each value refuses the file.
+                Err(error) => assert!(encoding == PLAIN, "{name}, encoding {encoding}: {error}"),
             }
         }
     }
