@@ -58,7 +58,9 @@ fn every_flipped_bit_of_a_file_is_an_error_or_changes_nothing() {
     write_identities(&map, &path, &runtime).expect("writes");
     let (bytes, whole) = (fs::read(&path).expect("reads"), stored(&map));
     let (mut refused, mut same) = (0, 0);
-    for bit in 0..bytes.len() * 8 {
+    // One bit in five by default, each of a byte in turn; all of them on demand.
+    let step = if std::env::var_os("AIPL_TEST_EXHAUSTIVE").is_some() { 1 } else { 5 };
+    for bit in (0..bytes.len() * 8).step_by(step) {
         let mut flipped = bytes.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         fs::write(&path, &flipped).expect("writes");
