@@ -192,7 +192,8 @@ impl Stage {
         if ["eintr", "short"].contains(&fault.action) {
             assert!(said.acknowledged && said.failed.is_none(), "{what}: failed as {:?}", said.failed);
         }
-        // Where SQLite cannot make its journal it says that, and not why. If there is room again at once, nobody can tell.
+        // Where SQLite cannot make its journal it says that, and not why. If there is room again at once, nobody can
+        // tell.
         let of_journal =
             |kind: &String| !fault.ever && kind.starts_with("Io:") && kind.ends_with("catalog.sqlite: unable to open database file");
         if fault.action == "enospc" && !said.failed.as_ref().is_some_and(of_journal) {

@@ -1,4 +1,5 @@
-//! A file that is not the one that was scanned is refused by name: what was learned of the old one does not hold for the new.
+//! A file that is not the one that was scanned is refused by name: what was learned of the old one does not hold for
+//! the new.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test says what it expects")]
 

@@ -1,5 +1,5 @@
-//! Arrow IPC files whose buffers declare what they do not hold, or hold far more than their size: refused by name before memory is
-//! taken.
+//! Arrow IPC files whose buffers declare what they do not hold, or hold far more than their size: refused by name
+//! before memory is taken.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test says what it expects")]
 

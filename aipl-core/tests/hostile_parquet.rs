@@ -1,5 +1,5 @@
-//! Parquet files that declare what they do not hold, or hold far more than their size: refused by name before memory is taken, or
-//! answered rightly.
+//! Parquet files that declare what they do not hold, or hold far more than their size: refused by name before memory is
+//! taken, or answered rightly.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test says what it expects")]
 

@@ -1,4 +1,5 @@
-//! Stored identity maps: a flipped bit is an error or changes nothing, and what a file declares costs nothing by itself.
+//! Stored identity maps: a flipped bit is an error or changes nothing, and what a file declares costs nothing by
+//! itself.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test says what it expects")]
 

@@ -1,5 +1,5 @@
-//! Schemas that other libraries hand over through Arrow's C interface. Whoever turns them into types follows their children
-//! level by level on the stack, so they are looked at first, in a loop.
+//! Schemas that other libraries hand over through Arrow's C interface. Whoever turns them into types follows their
+//! children level by level on the stack, so they are looked at first, in a loop.
 
 #![allow(unsafe_code, reason = "the C interface is made of pointers; this is the module for it")]
 
@@ -16,8 +16,9 @@ use crate::runtime::quick;
 pub fn check_stream(capsule: &Bound<'_, PyCapsule>, place: &str) -> PyResult<()> {
     let stream = capsule.pointer_checked(Some(c"arrow_array_stream"))?.cast::<FFI_ArrowArrayStream>();
     let mut schema = FFI_ArrowSchema::empty();
-    // SAFETY: a capsule of this name holds a stream that the producer keeps alive as long as the capsule, and Python's lock is
-    // held, so nobody else uses it. `get_schema` writes a schema of its own, which is released when `schema` is dropped.
+    // SAFETY: a capsule of this name holds a stream that the producer keeps alive as long as the capsule, and Python's
+    // lock is held, so nobody else uses it. `get_schema` writes a schema of its own, which is released when `schema` is
+    // dropped.
     let given = unsafe {
         let stream = stream.as_ptr();
         (*stream).get_schema.map(|get_schema| get_schema(stream, &mut schema))

@@ -1,7 +1,7 @@
 //! `aipl._core`: the bridge from the Python package to `aipl-core`.
 //!
-//! Every function converts its arguments, detaches the interpreter, calls the core and converts the answer. There is no logic
-//! here; signatures, defaults and documentation for people are in the Python package.
+//! Every function converts its arguments, detaches the interpreter, calls the core and converts the answer. There is no
+//! logic here; signatures, defaults and documentation for people are in the Python package.
 
 mod assets;
 mod audience;

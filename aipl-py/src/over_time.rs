@@ -1,4 +1,5 @@
-//! Analyses over time: trend, flow triangle, history, timeline and drivers. Each gives a table, its report and its recipe.
+//! Analyses over time: trend, flow triangle, history, timeline and drivers. Each gives a table, its report and its
+//! recipe.
 
 use aipl_core::Error;
 use aipl_core::analyses::{

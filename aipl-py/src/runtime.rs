@@ -18,8 +18,8 @@ const MAX_THREADS: usize = 1024;
 
 /// The pool of this process, and the number of threads that was asked for.
 ///
-/// The lock is only taken while attached to the interpreter and never kept across a call that detaches. Python forks while
-/// attached, so a forked child never inherits a taken lock.
+/// The lock is only taken while attached to the interpreter and never kept across a call that detaches. Python forks
+/// while attached, so a forked child never inherits a taken lock.
 static POOL: Mutex<State> = Mutex::new(State { wanted: None, built: None });
 
 struct State {
@@ -124,7 +124,8 @@ impl Drop for Nested {
     }
 }
 
-/// A pool for a question within a question: the outer one's workers hold every thread of the shared pool while they wait.
+/// A pool for a question within a question: the outer one's workers hold every thread of the shared pool while they
+/// wait.
 fn own_pool(py: Python<'_>) -> PyResult<Arc<ThreadPool>> {
     start(py, wanted(py, &mut POOL.lock().unwrap_or_else(PoisonError::into_inner))?)
 }

@@ -1,7 +1,7 @@
 //! Arrow data of other libraries as a source of the core.
 //!
-//! An object that can export its stream again is asked for it at each question. A one-shot stream is kept as it is read, so
-//! that a second question finds the same rows.
+//! An object that can export its stream again is asked for it at each question. A one-shot stream is kept as it is
+//! read, so that a second question finds the same rows.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

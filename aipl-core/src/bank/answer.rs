@@ -275,9 +275,10 @@ impl Read {
     }
 }
 
-/// Gives the rows that switch states their instants. Times are the largest column, and rows that switch are few: an exact instant is
-/// read only where another of the same consumer lies less than two days away; elsewhere any instant of the day orders them as well. Of persons
-/// with several accounts all are read, since the others may lie in another unit.
+/// Gives the rows that switch states their instants. Times are the largest column, and rows that switch are few: an
+/// exact instant is read only where another of the same consumer lies less than two days away; elsewhere any instant of
+/// the day orders them as well. Of persons with several accounts all are read, since the others may lie in another
+/// unit.
 fn read_instants(reads: &mut [Read], persons: Option<&Persons>, asked: &Asked<'_>, tally: &mut Tally) -> Result<(), BankError> {
     let mut switches: Vec<(u32, i32, usize, usize)> = Vec::new();
     for (place, read) in reads.iter().enumerate() {

@@ -122,7 +122,8 @@ fn choose(state: &State, compaction: Compaction) -> Vec<Vec<FileRecord>> {
 }
 
 impl DataBank {
-    /// Merges segments, so that questions read fewer files. Readers go on reading the old ones; [`DataBank::vacuum`] removes them.
+    /// Merges segments, so that questions read fewer files. Readers go on reading the old ones; [`DataBank::vacuum`]
+    /// removes them.
     ///
     /// # Errors
     /// [`BankError::ReadOnly`], [`BankError::NoSpace`], [`BankError::Corrupt`], cancellation. Nothing is changed then.
@@ -216,11 +217,13 @@ impl DataBank {
         consumers::write(self.path(), universe.id_kind(), (0..BUCKETS).flat_map(of_bucket))
     }
 
-    /// Removes events before a day for ever, all but those that switch states (`member_join`, `member_leave`, `follow`, `unfollow`). Days that
-    /// were materialized stay answerable; others whose rules look further back than `before` are refused from then on. Earlier commits keep the events until [`DataBank::vacuum`].
+    /// Removes events before a day for ever, all but those that switch states (`member_join`, `member_leave`, `follow`,
+    /// `unfollow`). Days that were materialized stay answerable; others whose rules look further back than `before` are
+    /// refused from then on. Earlier commits keep the events until [`DataBank::vacuum`].
     ///
     /// # Errors
-    /// [`BankError::Parameter`] for a day before the one of an earlier call, or where the bank's model looks back without bound; as [`DataBank::compact`].
+    /// [`BankError::Parameter`] for a day before the one of an earlier call, or where the bank's model looks back
+    /// without bound; as [`DataBank::compact`].
     pub fn expire(&self, before: Day, runtime: &Runtime<'_>) -> Result<ExpireReport> {
         self.write("expire", || {
             let state = self.state();

@@ -72,8 +72,8 @@ pub(crate) fn write(bank: &Path, id_kind: IdKind, consumers: impl Iterator<Item 
     file.publish(bank, "ids", count, None)
 }
 
-/// Reads all consumers, and checks that every number up to the counts is there once and in its place. On the threads of a runtime, or
-/// on this one.
+/// Reads all consumers, and checks that every number up to the counts is there once and in its place. On the threads of
+/// a runtime, or on this one.
 pub(crate) fn read(
     files: &[(FileRecord, Arc<ParquetFile>)],
     id_kind: IdKind,
@@ -246,8 +246,8 @@ impl Newcomers {
         Ok(numbers)
     }
 
-    /// Renumbers newcomers in order of key, whatever order they came in. Gives, by bucket, the final local number of each
-    /// provisional one beyond the bank's count.
+    /// Renumbers newcomers in order of key, whatever order they came in. Gives, by bucket, the final local number of
+    /// each provisional one beyond the bank's count.
     pub fn settle(&self, universe: &Universe) -> Vec<Vec<u32>> {
         let settle = |bucket: usize| {
             let (had, mut own) = (universe.bucket(bucket).len() as u32, self.bucket(bucket));

@@ -63,7 +63,8 @@ pub(crate) fn check_space(path: &Path, needed: u64) -> Result<()> {
     }
 }
 
-/// Whether a file of a length may be made in a bank and become a little longer. Where that cannot be tried out, it is taken to be so.
+/// Whether a file of a length may be made in a bank and become a little longer. Where that cannot be tried out, it is
+/// taken to be so.
 pub(crate) fn has_room(bank: &Path, length: u64) -> bool {
     const BYTES: usize = 1 << 16;
     let Ok(path) = random_name().map(|name| bank.join("tmp").join(name)) else {

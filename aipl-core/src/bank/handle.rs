@@ -67,10 +67,11 @@ pub struct CreateParams {
     pub model: Option<StageModel>,
 }
 
-/// The durable data bank of a brand: a directory of Parquet segments and bitmaps under a SQLite catalog. Cheap to clone.
+/// The durable data bank of a brand: a directory of Parquet segments and bitmaps under a SQLite catalog. Cheap to
+/// clone.
 ///
-/// Events go in by batches; every analysis takes a bank as it takes events or a log. A handle that reads sees the state that it
-/// opened, whatever is written meanwhile.
+/// Events go in by batches; every analysis takes a bank as it takes events or a log. A handle that reads sees the state
+/// that it opened, whatever is written meanwhile.
 #[derive(Clone)]
 pub struct DataBank {
     pub(super) shared: Arc<Shared>,
@@ -126,8 +127,9 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl DataBank {
-    /// Makes a bank in a directory that is new or empty (or in which a creation was interrupted), and opens it to write. `schema` maps the columns that its sources mostly have; the
-    /// fields that it maps are those that the bank keeps. Days are in the zone `tz`.
+    /// Makes a bank in a directory that is new or empty (or in which a creation was interrupted), and opens it to
+    /// write. `schema` maps the columns that its sources mostly have; the fields that it maps are those that the bank
+    /// keeps. Days are in the zone `tz`.
     ///
     /// # Errors
     /// [`BankError::Exists`]; a schema or zone that is wrong; what the disk refuses.
@@ -208,7 +210,8 @@ impl DataBank {
                 let lock = WriterLock::take(path, timeout)?;
                 // Tools that copy trees may leave empty folders behind.
                 make_folders(path)?;
-                // A writer leaves word of what it reads too: should its lock not be honored, its files stay all the same.
+                // A writer leaves word of what it reads too: should its lock not be honored, its files stay all the
+                // same.
                 Self::with_lock(path, Some(lock), Lease::take(path))
             }
             Mode::Read => Self::with_lock(path, None, Lease::take(path)),
@@ -328,8 +331,8 @@ impl DataBank {
         self.shared.writes && self.view.is_none() && locked(&self.shared.writer).is_some()
     }
 
-    /// Lets the next writer in, at once. Answers that were given stay good; the handle, its clones and earlier states of it answer
-    /// nothing more. Closing an earlier state closes nothing.
+    /// Lets the next writer in, at once. Answers that were given stay good; the handle, its clones and earlier states
+    /// of it answer nothing more. Closing an earlier state closes nothing.
     ///
     /// # Errors
     /// [`BankError::Locked`] while the handle writes.
@@ -344,8 +347,8 @@ impl DataBank {
         Ok(())
     }
 
-    /// The files of a folder (`segments`, `ids`, `bitmaps`, `links`) that count in this handle's state, for other tools. They stay in
-    /// place while the handle is open.
+    /// The files of a folder (`segments`, `ids`, `bitmaps`, `links`) that count in this handle's state, for other
+    /// tools. They stay in place while the handle is open.
     ///
     /// # Errors
     /// [`BankError::Parameter`] with the choices.
@@ -396,8 +399,8 @@ impl DataBank {
         self.shared.model.as_ref()
     }
 
-    /// The consumers, with their lasting numbers: accounts, or from the first links on persons, each at the number of its oldest account.
-    /// Audiences of all states of one bank combine, as long as no links come between.
+    /// The consumers, with their lasting numbers: accounts, or from the first links on persons, each at the number of
+    /// its oldest account. Audiences of all states of one bank combine, as long as no links come between.
     ///
     /// # Errors
     /// [`BankError::Corrupt`].

@@ -31,7 +31,8 @@ type Result<T> = std::result::Result<T, BankError>;
 /// Optional parameters of [`DataBank::ingest`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IngestParams {
-    /// About how many bytes the rows of a batch may take in memory; more are sorted in parts on disk first. At least 64 MiB.
+    /// About how many bytes the rows of a batch may take in memory; more are sorted in parts on disk first. At least 64
+    /// MiB.
     pub memory_limit: u64,
     /// Whether small segments are merged once there are many.
     pub compact: bool,
@@ -114,12 +115,14 @@ struct Spilled {
 }
 
 impl DataBank {
-    /// Takes in a batch of events: all of it or nothing. A batch that the bank has already is left as it is, if its content is the same.
-    /// Late events and backfills are welcome; where the schema maps `event_id`, copies of events that the bank holds are left out.
+    /// Takes in a batch of events: all of it or nothing. A batch that the bank has already is left as it is, if its
+    /// content is the same. Late events and backfills are welcome; where the schema maps `event_id`, copies of events
+    /// that the bank holds are left out.
     ///
     /// # Errors
-    /// [`BankError::BatchConflict`] for a known batch id with other content; [`BankError::Mismatch`] for events that do not fit;
-    /// [`BankError::NoSpace`]; [`BankError::ReadOnly`]; a rejected row under `on_error = "raise"`; cancellation. Nothing is changed then.
+    /// [`BankError::BatchConflict`] for a known batch id with other content; [`BankError::Mismatch`] for events that do
+    /// not fit; [`BankError::NoSpace`]; [`BankError::ReadOnly`]; a rejected row under `on_error = "raise"`;
+    /// cancellation. Nothing is changed then.
     pub fn ingest(&self, events: &Events, batch_id: &str, params: &IngestParams, runtime: &Runtime<'_>) -> Result<IngestReport> {
         check_batch_id(batch_id)?;
         if params.memory_limit < LEAST_MEMORY {
@@ -339,7 +342,8 @@ fn replayed(commit: u64, had: &BatchRecord, has: &BatchRecord, tally: Tally, sta
     })
 }
 
-/// Final numbers of consumers. Where parts were spilled, newcomers were numbered as workers met them, and are put in order now.
+/// Final numbers of consumers. Where parts were spilled, newcomers were numbered as workers met them, and are put in
+/// order now.
 fn settle(mut locals: Vec<Vec<u32>>, newcomers: &Newcomers, universe: &Universe, spilled: bool) -> (Vec<Vec<u32>>, Finals) {
     let firsts: Vec<u32> = (0..BUCKETS).map(|bucket| universe.bucket(bucket).len() as u32).collect();
     if !spilled {

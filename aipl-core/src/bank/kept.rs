@@ -70,12 +70,13 @@ pub struct KeptDay {
 type ScopeSets = Vec<RoaringBitmap>;
 
 impl DataBank {
-    /// Keeps the stages of a day, so that snapshots, trends and flows of it need no event - also when its events are expired. A later
-    /// batch with events on or before the day drops it. The model is the bank's own unless another is given.
+    /// Keeps the stages of a day, so that snapshots, trends and flows of it need no event - also when its events are
+    /// expired. A later batch with events on or before the day drops it. The model is the bank's own unless another is
+    /// given.
     ///
     /// # Errors
-    /// [`BankError::Parameter`] where neither the bank nor the call has a model, or it does not fit; [`BankError::ReadOnly`];
-    /// [`BankError::Expired`] where the day needs events that are gone.
+    /// [`BankError::Parameter`] where neither the bank nor the call has a model, or it does not fit;
+    /// [`BankError::ReadOnly`]; [`BankError::Expired`] where the day needs events that are gone.
     pub fn materialize(&self, day: Day, model: Option<&StageModel>, runtime: &Runtime<'_>) -> Result<MaterializeReport> {
         self.write("materialize", || {
             let none = || BankError::parameter("model", "the bank was created without a model; name one");
@@ -359,7 +360,8 @@ impl KeptStages for Kept {
     }
 
     fn identity(&self) -> Option<IdentityCounts> {
-        // A day that was kept before the first links, none of which moved an account that it knows, has no counts of its own.
+        // A day that was kept before the first links, none of which moved an account that it knows, has no counts of
+        // its own.
         let live = || IdentityCounts::of(&*self.universe().ok()?);
         self.file
             .directory

@@ -1,5 +1,6 @@
-//! Identity rows in a bank: taken in by batches like events. Events stay as accounts, and persons are known by their accounts' numbers, so
-//! a merge or split of persons rewrites no event, and the answer is that of a bank built anew with all links.
+//! Identity rows in a bank: taken in by batches like events. Events stay as accounts, and persons are known by their
+//! accounts' numbers, so a merge or split of persons rewrites no event, and the answer is that of a bank built anew
+//! with all links.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -48,7 +49,8 @@ pub struct LinkRules {
 pub struct LinkParams {
     /// What happens to rows with identifiers that cannot be ones.
     pub on_error: OnError,
-    /// Whether kept days are dropped that could not be made again, since their events are expired. If not, links that would drop one are refused.
+    /// Whether kept days are dropped that could not be made again, since their events are expired. If not, links that
+    /// would drop one are refused.
     pub forget_expired: bool,
 }
 
@@ -97,11 +99,12 @@ impl LinkReport {
 }
 
 impl DataBank {
-    /// Takes in a batch of identity rows; from the first one on every question counts persons. `rules` are those of the first batch.
+    /// Takes in a batch of identity rows; from the first one on every question counts persons. `rules` are those of the
+    /// first batch.
     ///
     /// # Errors
-    /// As [`DataBank::ingest`]; [`BankError::Parameter`] where the first batch comes without rules or a later one with other ones; what
-    /// [`resolve_identities`] refuses; a kept day that would be lost for good.
+    /// As [`DataBank::ingest`]; [`BankError::Parameter`] where the first batch comes without rules or a later one with
+    /// other ones; what [`resolve_identities`] refuses; a kept day that would be lost for good.
     pub fn ingest_links(
         &self,
         rows: &dyn Source,
@@ -312,8 +315,8 @@ fn unknown_of(links: &LinksRecord) -> Unknown {
     if links.reject_unknown { Unknown::Reject } else { Unknown::Keep }
 }
 
-/// Kept days whose sets have an account that moves. Days are sets of homes, a home is the oldest account of its person, and accounts that
-/// came after a day was kept are not in its sets: so it holds as long as nobody moves who was there.
+/// Kept days whose sets have an account that moves. Days are sets of homes, a home is the oldest account of its person,
+/// and accounts that came after a day was kept are not in its sets: so it holds as long as nobody moves who was there.
 fn touched_days<'s>(state: &'s State, moved: &[ConsumerIdx]) -> Vec<&'s KeptRecord> {
     let first = moved.iter().map(|idx| state.arrival(*idx)).min();
     let touched = |kept: &&KeptRecord| first.is_some_and(|first| first < kept.arrived);
@@ -367,8 +370,8 @@ fn report((batch, tally): (BatchRecord, Tally), commit: u64, replayed: bool, map
     }
 }
 
-/// What rows say, whatever their order: the wrapping sum over rows of the XXH3-128 of their identifiers in order, time and source, to that
-/// of the word `links`.
+/// What rows say, whatever their order: the wrapping sum over rows of the XXH3-128 of their identifiers in order, time
+/// and source, to that of the word `links`.
 fn content(map: &IdentityMap) -> Result<u128> {
     let (_, observations) = map.observations().map_err(SourceError::from)?;
     let (mut content, mut row, mut ids) = (xxh3_128(b"links"), None, Vec::new());

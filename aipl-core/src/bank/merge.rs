@@ -240,7 +240,8 @@ pub(crate) struct Merge<'a> {
 }
 
 impl Merge<'_> {
-    /// Writes the rows of all parts as one segment, in its place; `None` if no row is left. On the threads of a runtime, or on this one.
+    /// Writes the rows of all parts as one segment, in its place; `None` if no row is left. On the threads of a
+    /// runtime, or on this one.
     pub fn write(&self, runtime: Option<&Runtime<'_>>) -> Result<(Option<Published>, Fate)> {
         let (writer, fate) = self.encode(runtime)?;
         let published = if writer.rows() == 0 { None } else { Some(writer.publish()?) };

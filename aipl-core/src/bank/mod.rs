@@ -1,7 +1,7 @@
 //! The durable bank: a directory of Parquet segments and bitmaps under a SQLite catalog.
 //!
-//! `FORMAT.md` has every file and table. Nothing that a commit names changes; the state is what the newest commit says. One handle
-//! writes, any number read, in any process, and each reads the state that it opened.
+//! `FORMAT.md` has every file and table. Nothing that a commit names changes; the state is what the newest commit says.
+//! One handle writes, any number read, in any process, and each reads the state that it opened.
 
 mod answer;
 mod append;

@@ -1,7 +1,8 @@
 //! Where entries stand in tables whose keys strangers can choose.
 //!
-//! The hashes that name buckets are public, since files and answers are in their order. So anyone can make identifiers that share all
-//! the bits a table would look at. What slot such a hash gets is decided by a random key of this process, and by nothing that an answer could show.
+//! The hashes that name buckets are public, since files and answers are in their order. So anyone can make identifiers
+//! that share all the bits a table would look at. What slot such a hash gets is decided by a random key of this
+//! process, and by nothing that an answer could show.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;

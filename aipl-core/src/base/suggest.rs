@@ -1,5 +1,5 @@
-//! "Did you mean": the nearest of the names that would have been right. Names come from data and may be of any length and number, so
-//! only the beginnings of so many are looked at.
+//! "Did you mean": the nearest of the names that would have been right. Names come from data and may be of any length
+//! and number, so only the beginnings of so many are looked at.
 
 use std::borrow::Cow;
 
@@ -10,8 +10,8 @@ const SHOWN_BYTES: usize = 60;
 /// The most names that are compared with one.
 pub(crate) const MOST_CHOICES: usize = 10_000;
 
-/// The choice most like `given`, if any is near enough to be a likely misspelling. The first 64 bytes of names are compared, and the
-/// first 10,000 choices.
+/// The choice most like `given`, if any is near enough to be a likely misspelling. The first 64 bytes of names are
+/// compared, and the first 10,000 choices.
 ///
 /// ```
 /// use aipl_core::base::suggest::nearest;

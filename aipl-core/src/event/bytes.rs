@@ -1,4 +1,5 @@
-//! Columns of bytes as columns of text. Writers that do not mark their text leave only bytes, and nobody has checked those.
+//! Columns of bytes as columns of text. Writers that do not mark their text leave only bytes, and nobody has checked
+//! those.
 
 use arrow::array::{Array, ArrayRef, AsArray, LargeStringArray, StringArray, StringViewBuilder};
 use arrow::buffer::BooleanBuffer;

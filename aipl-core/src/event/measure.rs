@@ -41,7 +41,8 @@ impl Measures {
         }
     }
 
-    /// Whether a value of this type can be unacceptable, so that a row must be checked even if no rule asks for the number.
+    /// Whether a value of this type can be unacceptable, so that a row must be checked even if no rule asks for the
+    /// number.
     #[must_use]
     pub fn can_be_bad(data_type: &DataType) -> bool {
         !matches!(
@@ -50,7 +51,8 @@ impl Measures {
         )
     }
 
-    /// Whether no value of this float column can be unacceptable, found without decoding; `false` where that is not known.
+    /// Whether no value of this float column can be unacceptable, found without decoding; `false` where that is not
+    /// known.
     #[must_use]
     pub fn all_good(column: &ArrayRef) -> bool {
         // Within this bound every finite float fits; values under nulls are zero or leftovers and only cost a decode.
@@ -197,7 +199,8 @@ mod tests {
         assert_eq!(Measures::decode(&integers), Some(vec![Measure::Bad(Reason::NumberOutOfRange)]));
     }
 
-    /// What a value of so many decimals is in millionths, by shifting its digits as text: half to even, `None` beyond 64 bits.
+    /// What a value of so many decimals is in millionths, by shifting its digits as text: half to even, `None` beyond
+    /// 64 bits.
     fn by_hand(digits: &str, scale: i32) -> Option<i64> {
         let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |digits| ("-", digits));
         let shift = 6 - scale;

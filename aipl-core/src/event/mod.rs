@@ -1,4 +1,5 @@
-//! What an event is: the behavior vocabulary, the mapping of columns, checked views of columns, and the account of rejected rows.
+//! What an event is: the behavior vocabulary, the mapping of columns, checked views of columns, and the account of
+//! rejected rows.
 
 pub mod behavior;
 pub mod bytes;

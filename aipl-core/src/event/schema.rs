@@ -134,7 +134,8 @@ impl EventSchema {
         self
     }
 
-    /// Maps raw behavior values to behavior names; `None` ignores the rows. Raw values not named here are rejected rows.
+    /// Maps raw behavior values to behavior names; `None` ignores the rows. Raw values not named here are rejected
+    /// rows.
     #[must_use]
     pub fn with_behaviors<'a>(mut self, mapping: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> Self {
         self.behaviors = Some(
@@ -160,8 +161,8 @@ impl EventSchema {
         self
     }
 
-    /// Refuses names that do not exist, and more or longer names than any data has: at most 1,000 attributes, 250 behaviors, 100,000 raw
-    /// values of them, and 1,024 bytes a name.
+    /// Refuses names that do not exist, and more or longer names than any data has: at most 1,000 attributes, 250
+    /// behaviors, 100,000 raw values of them, and 1,024 bytes a name.
     ///
     /// # Errors
     /// [`SchemaError::Field`] naming the field and the choices, or the limit.

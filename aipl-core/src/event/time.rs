@@ -110,7 +110,8 @@ impl TimeKind {
         (!zone.skips_within(first, last)).then_some(MICROS_PER_DAY / micros)
     }
 
-    /// How to resolve the raw values between two bounds at once, where they are far from any change of the zone's offset.
+    /// How to resolve the raw values between two bounds at once, where they are far from any change of the zone's
+    /// offset.
     #[must_use]
     pub fn steady(self, low: i64, high: i64, zone: &Zone) -> Option<SteadyTime> {
         let (first, last) = (self.resolve(low, zone)?.0, self.resolve(high, zone)?.0);

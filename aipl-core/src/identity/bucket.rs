@@ -1,7 +1,8 @@
 //! One bucket of identifiers: an index by hash, and their texts.
 //!
-//! Finding an identifier takes two reads from memory that nothing foretells, the slot and the text. Each is far slower than all
-//! arithmetic, so identifiers are looked up in blocks: all slots of a block are touched, then all texts, and the processor waits for many at once.
+//! Finding an identifier takes two reads from memory that nothing foretells, the slot and the text. Each is far slower
+//! than all arithmetic, so identifiers are looked up in blocks: all slots of a block are touched, then all texts, and
+//! the processor waits for many at once.
 //!
 //! Tags are public, so identifiers can be made that crowd around one slot. A bucket that gets crowded turns to secret
 //! tags.
@@ -126,7 +127,8 @@ pub(super) struct Place {
     pub kind: u8,
 }
 
-/// Texts, one after the other, in pieces: copying all of them again and again as they grow would cost more than looking them up.
+/// Texts, one after the other, in pieces: copying all of them again and again as they grow would cost more than looking
+/// them up.
 #[derive(Debug, Clone, Default)]
 struct Texts(Vec<Vec<u8>>);
 
@@ -360,7 +362,8 @@ impl Bucket {
         }
     }
 
-    /// Where to look for each identifier of a block. The reads of each step depend on none of the others of the same step.
+    /// Where to look for each identifier of a block. The reads of each step depend on none of the others of the same
+    /// step.
     fn touch(&self, block: &[Wanted]) -> [usize; BLOCK] {
         let (mut places, mut seen) = ([0; BLOCK], 0);
         for (place, wanted) in places.iter_mut().zip(block) {
@@ -435,8 +438,8 @@ impl Bucket {
         self.fresh
     }
 
-    /// Takes the new identifiers out of use for which there is another text: their number among the new ones, that text, and how often they
-    /// were met.
+    /// Takes the new identifiers out of use for which there is another text: their number among the new ones, that
+    /// text, and how often they were met.
     pub fn retire(&mut self, other: impl Fn(u8, &[u8]) -> Option<String>) -> Vec<(u32, String, u8)> {
         let mut retired = Vec::new();
         for slot in self.slots.iter_mut().filter(|slot| slot.count != 0 && slot.is_fresh()) {
@@ -458,7 +461,8 @@ impl Bucket {
             found.sort_unstable();
             return found.into_iter().map(|(_, _, at)| at).collect();
         }
-        // Slots are nearly in order already: only those that had to give way are out of place, and a few at the front came over the end.
+        // Slots are nearly in order already: only those that had to give way are out of place, and a few at the front
+        // came over the end.
         let (over, mut found): (Vec<u32>, Vec<u32>) = fresh
             .map(|(at, _)| at)
             .partition(|&at| self.home(self.slots[at as usize].tag) > at as usize);
@@ -495,7 +499,8 @@ impl Bucket {
         self.slots[at as usize].id ^ FRESH
     }
 
-    /// Gives newcomers their numbers. Tells the number of each of the bucket's new identifiers, and where each newcomer's text stands.
+    /// Gives newcomers their numbers. Tells the number of each of the bucket's new identifiers, and where each
+    /// newcomer's text stands.
     pub fn number(&mut self, newcomers: &[u32], number_of: impl Fn(usize) -> u32, bucket: u8, places: &mut [Place]) -> Vec<u32> {
         let mut numbers = vec![NONE; std::mem::take(&mut self.fresh) as usize];
         for (rank, (&at, place)) in newcomers.iter().zip(places).enumerate() {

@@ -1,7 +1,8 @@
-//! A map as Arrow rows and back: every observation in long form, with the rules in the schema's metadata. Reading resolves anew, so
-//! what comes back is what was stored, person by person.
+//! A map as Arrow rows and back: every observation in long form, with the rules in the schema's metadata. Reading
+//! resolves anew, so what comes back is what was stored, person by person.
 //!
-//! A checksum over rules and rows stands beside the rules. Maps that were stored before there was one are read as they are.
+//! A checksum over rules and rows stands beside the rules. Maps that were stored before there was one are read as they
+//! are.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -58,8 +59,8 @@ struct Stored {
     batches: usize,
 }
 
-/// The observations of a map: columns `batch`, `row`, `id_type`, `id`, `seen_at`, `source`; a row of the table is an identifier of an
-/// observation.
+/// The observations of a map: columns `batch`, `row`, `id_type`, `id`, `seen_at`, `source`; a row of the table is an
+/// identifier of an observation.
 #[derive(Debug)]
 pub struct Observations {
     map: IdentityMap,
@@ -127,10 +128,12 @@ impl IdentityMap {
         sum.digits()
     }
 
-    /// The map that was stored as these rows; unfinished once `stop` holds. What could not be used when they were read is not stored.
+    /// The map that was stored as these rows; unfinished once `stop` holds. What could not be used when they were read
+    /// is not stored.
     ///
     /// # Errors
-    /// Rows that no map was stored as, or that are damaged: not those that their checksum is of. What reading them refuses.
+    /// Rows that no map was stored as, or that are damaged: not those that their checksum is of. What reading them
+    /// refuses.
     pub fn from_observations(
         schema: &Schema,
         batches: impl Iterator<Item = Result<RecordBatch, ArrowError>>,

@@ -1,8 +1,8 @@
 //! Identity: many accounts, one person.
 //!
-//! Rows that show a value of a joining identifier type together belong to one person. An [`IdentityMap`] keeps every row it was
-//! given, so that rows can be added and links taken back: persons are always what follows from the rows, never a state that
-//! cannot be undone.
+//! Rows that show a value of a joining identifier type together belong to one person. An [`IdentityMap`] keeps every
+//! row it was given, so that rows can be added and links taken back: persons are always what follows from the rows,
+//! never a state that cannot be undone.
 
 mod bucket;
 mod crowd;

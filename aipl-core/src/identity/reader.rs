@@ -17,8 +17,8 @@ use crate::identity::intake::{Intake, LINK_COLUMNS, Read, SEEN, STRIDE, Shape};
 use crate::identity::normalize::{Normal, hashed};
 use crate::identity::observations::NONE;
 
-/// Bytes of identifiers that a worker gathers before it looks them up: few enough to stay in a large cache, and enough to work on each bucket
-/// for a while.
+/// Bytes of identifiers that a worker gathers before it looks them up: few enough to stay in a large cache, and enough
+/// to work on each bucket for a while.
 const WAITING_BYTES: usize = 1 << 23;
 
 /// One worker of an intake.

@@ -1,8 +1,8 @@
 //! Every identifier that was ever seen, numbered by age.
 //!
-//! Identifiers stand in buckets by hash, where workers find or add them; once a batch of rows is read, its new identifiers
-//! get their lasting numbers: older batches first, then by the first time they were seen, then by hash. So the lesser of two
-//! numbers is the older identifier, and numbers depend on what was seen alone.
+//! Identifiers stand in buckets by hash, where workers find or add them; once a batch of rows is read, its new
+//! identifiers get their lasting numbers: older batches first, then by the first time they were seen, then by hash. So
+//! the lesser of two numbers is the older identifier, and numbers depend on what was seen alone.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -221,7 +221,8 @@ impl IdTable {
         &self.known.kinds
     }
 
-    /// Numbers of the identifiers that were met at least so often. Of more than 255 times, at least 255 times are taken.
+    /// Numbers of the identifiers that were met at least so often. Of more than 255 times, at least 255 times are
+    /// taken.
     pub(super) fn met(&self, least: u32) -> IdSet {
         let least = least.min(u32::from(u8::MAX)) as u8;
         let often: Vec<u32> = self.buckets.par_iter().flat_map_iter(|bucket| bucket.met(least)).collect();
@@ -254,7 +255,8 @@ impl IdTable {
         self.buckets[usize::from(place.bucket)].text(place)
     }
 
-    /// The texts of many numbers. Each step's loads are independent of each other, so memory is waited for once for many of them.
+    /// The texts of many numbers. Each step's loads are independent of each other, so memory is waited for once for
+    /// many of them.
     pub(super) fn texts(&self, numbers: &[u32]) -> Result<StringArray, ArrowError> {
         let places: Vec<Place> = numbers.iter().map(|&number| self.known.places[number as usize]).collect();
         let offsets = OffsetBuffer::from_lengths(places.iter().map(|place| usize::from(place.length)));

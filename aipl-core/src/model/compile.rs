@@ -15,7 +15,8 @@ use crate::model::program::{Counter, Expression, Filter, LeafProgram, MAX_LEAVES
 /// A `where` or `sum` on a column that the schema does not map never matches; [`Program::unmatched`] says so.
 ///
 /// # Errors
-/// [`ModelError::Invalid`] with the path: an unknown behavior, more than 64 different leaves, a scope whose column is not mapped.
+/// [`ModelError::Invalid`] with the path: an unknown behavior, more than 64 different leaves, a scope whose column is
+/// not mapped.
 pub fn compile(model: &StageModel, schema: &EventSchema) -> Result<Program, ModelError> {
     // A model made by hand has not passed the reader's checks.
     StageModel::from_value(&model.to_value())?;

@@ -15,11 +15,12 @@ const MAX_DEPTH: usize = 32;
 type Result<T> = std::result::Result<T, ModelError>;
 
 impl StageModel {
-    /// Reads a model from TOML. A text has at most 1 MiB, and a model at most 4,096 rules, 100,000 values and 32 levels of rules.
+    /// Reads a model from TOML. A text has at most 1 MiB, and a model at most 4,096 rules, 100,000 values and 32 levels
+    /// of rules.
     ///
     /// # Errors
-    /// [`ModelError::Syntax`] if it is no TOML, [`ModelError::Invalid`] with a path if it is no model, [`ModelError::TooLarge`] with the
-    /// limit if it is beyond one.
+    /// [`ModelError::Syntax`] if it is no TOML, [`ModelError::Invalid`] with a path if it is no model,
+    /// [`ModelError::TooLarge`] with the limit if it is beyond one.
     pub fn from_toml(text: &str) -> Result<Self> {
         within("bytes of text", text.len(), MAX_TEXT_BYTES)?;
         let table: toml::Table = toml::from_str(text).map_err(|error| ModelError::Syntax {

@@ -59,7 +59,8 @@ impl CsvSource {
     /// Reads every file's header.
     ///
     /// # Errors
-    /// No file, a file without a header or in UTF-16, or a header that names a column twice or has more columns than the options allow.
+    /// No file, a file without a header or in UTF-16, or a header that names a column twice or has more columns than
+    /// the options allow.
     pub fn open<'a>(
         paths: &[String],
         expected: impl Into<Expected<'a>>,

@@ -60,7 +60,8 @@ impl Events {
     /// Events of any source.
     ///
     /// # Errors
-    /// A schema that is wrong in itself, names a column that is not there, or maps a column of a type its field does not take.
+    /// A schema that is wrong in itself, names a column that is not there, or maps a column of a type its field does
+    /// not take.
     pub fn new(source: Arc<dyn Source>, schema: EventSchema, zone: Zone) -> Result<Self, SourceError> {
         schema.check()?;
         check_columns(&source.name(), &source.columns(), &schema)?;
@@ -182,8 +183,8 @@ impl Events {
         };
     }
 
-    /// The same events with consumers seen through a map: every analysis then counts persons. Consumers in tables of states are seen
-    /// through it as well.
+    /// The same events with consumers seen through a map: every analysis then counts persons. Consumers in tables of
+    /// states are seen through it as well.
     ///
     /// # Errors
     /// The map has no such id type; the column that names them is not there.

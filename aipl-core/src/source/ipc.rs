@@ -20,7 +20,8 @@ use crate::source::{Piece, Plan, Source, SourceError};
 pub(super) const FORMAT: &str = "Arrow IPC";
 const PIECE_ROWS: usize = 1 << 16;
 
-/// Arrow IPC files as a source, read one after the other and decoded by the calling thread (decoding is little more than reading).
+/// Arrow IPC files as a source, read one after the other and decoded by the calling thread (decoding is little more
+/// than reading).
 #[derive(Debug)]
 pub struct IpcSource {
     list: FileList,
@@ -36,7 +37,8 @@ impl IpcSource {
     /// Opens every file's schema.
     ///
     /// # Errors
-    /// No file, a file that is no Arrow IPC or asks for more than the options allow, or files whose identifier columns disagree.
+    /// No file, a file that is no Arrow IPC or asks for more than the options allow, or files whose identifier columns
+    /// disagree.
     pub fn open<'a>(paths: &[String], expected: impl Into<Expected<'a>>, options: ReadOptions) -> Result<Self, SourceError> {
         let list = FileList::expand(paths, FORMAT, &[".arrow", ".ipc", ".feather", ".arrows"])?;
         let (mut schemas, mut stamps) = (Vec::new(), Vec::new());

@@ -1,5 +1,5 @@
-//! A look at the sizes that an Arrow IPC file declares, before a decoder makes buffers of those sizes: footers, messages, bodies,
-//! and the length that each compressed buffer says it has.
+//! A look at the sizes that an Arrow IPC file declares, before a decoder makes buffers of those sizes: footers,
+//! messages, bodies, and the length that each compressed buffer says it has.
 
 use arrow::datatypes::{DataType, Fields, Schema, UnionMode};
 use arrow::ipc::{CompressionType, Message, RecordBatch, root_as_footer, root_as_message};
@@ -67,8 +67,8 @@ impl Sizes<'_> {
         self.told(self.columns_within(schema.fields()))
     }
 
-    /// Refuses batches whose buffers are not in the file, or decode to more than may be held. Of columns that are not wanted nothing
-    /// is decoded.
+    /// Refuses batches whose buffers are not in the file, or decode to more than may be held. Of columns that are not
+    /// wanted nothing is decoded.
     pub fn check_batches(&self, schema: &Schema, wanted: Option<&[usize]>) -> std::result::Result<(), SourceError> {
         let mut rows = 0u64;
         let mut look = |message: &Message<'_>, body: u64, length: u64| {

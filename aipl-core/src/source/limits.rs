@@ -2,11 +2,12 @@
 
 /// Rows that a byte of a file may stand for, where a file has more rows than [`ReadOptions::max_rows`].
 const ROWS_A_BYTE: u64 = 16;
-/// Decoded bytes that a byte of a file may stand for, where one piece of it is larger than [`ReadOptions::max_decoded_bytes`].
+/// Decoded bytes that a byte of a file may stand for, where one piece of it is larger than
+/// [`ReadOptions::max_decoded_bytes`].
 const EXPANSION: u64 = 64;
 
-/// How far files are trusted. A file that asks for more is refused with [`SourceError::Limit`](crate::source::SourceError::Limit)
-/// before memory is taken for it.
+/// How far files are trusted. A file that asks for more is refused with
+/// [`SourceError::Limit`](crate::source::SourceError::Limit) before memory is taken for it.
 ///
 /// ```
 /// use aipl_core::source::ReadOptions;
@@ -23,8 +24,9 @@ pub struct ReadOptions {
     pub max_metadata_bytes: u64,
     /// Rows of a file; 8,388,608 by default. A larger file may have 16 rows for each of its bytes.
     pub max_rows: u64,
-    /// Decoded bytes that one thread holds of a Parquet file at a time; 128 MiB by default. A batch of an Arrow IPC file, which is
-    /// decoded whole, may have twice as many. Pieces that are larger on disk may have 64 times their size there.
+    /// Decoded bytes that one thread holds of a Parquet file at a time; 128 MiB by default. A batch of an Arrow IPC
+    /// file, which is decoded whole, may have twice as many. Pieces that are larger on disk may have 64 times their
+    /// size there.
     pub max_decoded_bytes: u64,
     /// Whether checksums that a Parquet file carries for its pages are compared; true by default.
     pub verify_checksums: bool,

@@ -1,7 +1,8 @@
-//! Where events come from: Parquet, Arrow IPC and CSV files, and Arrow streams; each decodes only what a question needs.
+//! Where events come from: Parquet, Arrow IPC and CSV files, and Arrow streams; each decodes only what a question
+//! needs.
 //!
-//! A source gives [`EventBatch`]es: rows whose behavior and time are resolved and can matter to the question, with the other
-//! needed columns decoded for those rows only. Rows that cannot be events are counted in the [`Tally`].
+//! A source gives [`EventBatch`]es: rows whose behavior and time are resolved and can matter to the question, with the
+//! other needed columns decoded for those rows only. Rows that cannot be events are counted in the [`Tally`].
 
 pub mod batch;
 mod check;

@@ -18,10 +18,12 @@ const MAX_DEPTH: usize = 128;
 /// Device and number of a file or folder, which all of its names share.
 type Node = (u64, u64);
 
-/// The files that paths, patterns and folders name, in order of path. Of several names of one file the one without links is kept.
+/// The files that paths, patterns and folders name, in order of path. Of several names of one file the one without
+/// links is kept.
 ///
 /// # Errors
-/// A path or pattern that gives no file; a folder that cannot be read or is nested too deeply; a file that is no regular one.
+/// A path or pattern that gives no file; a folder that cannot be read or is nested too deeply; a file that is no
+/// regular one.
 pub(super) fn expand(patterns: &[String], format: &'static str, endings: &[&str]) -> Result<Vec<PathBuf>, SourceError> {
     let none = |pattern: &str| SourceError::NoFiles {
         pattern: pattern.to_owned(),

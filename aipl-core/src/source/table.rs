@@ -8,7 +8,8 @@ use crate::source::ipc::IpcSource;
 use crate::source::parquet::ParquetSource;
 use crate::source::{ReadOptions, Source, SourceError};
 
-/// Opens files of identifiers by the ending of the first path: `.csv`, `.tsv` and `.txt` are CSV (tabs in `.tsv`), `.arrow`, `.ipc`,
+/// Opens files of identifiers by the ending of the first path: `.csv`, `.tsv` and `.txt` are CSV (tabs in `.tsv`),
+/// `.arrow`, `.ipc`,
 /// `.feather` and `.arrows` Arrow IPC, everything else (folders too) Parquet. `columns` are those that are wanted.
 ///
 /// # Errors

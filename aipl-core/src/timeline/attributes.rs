@@ -21,8 +21,8 @@ const NONE: u32 = u32::MAX;
 
 /// The attributes of consumers. Cheap to clone.
 ///
-/// A consumer with several rows has of each tag the least value that is not null, whatever the order of rows; where they say different things,
-/// that is counted.
+/// A consumer with several rows has of each tag the least value that is not null, whatever the order of rows; where
+/// they say different things, that is counted.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -63,7 +63,8 @@ struct Tag {
 }
 
 impl Attributes {
-    /// Reads a table: a column of consumers, and tags of integers, texts, days or truth values (all other columns if not named).
+    /// Reads a table: a column of consumers, and tags of integers, texts, days or truth values (all other columns if
+    /// not named).
     ///
     /// # Errors
     /// A column that is not there or of a wrong type; a table without tags.
@@ -71,7 +72,8 @@ impl Attributes {
         Self::make(rows, consumer, tags, None)
     }
 
-    /// The same attributes of the persons of an identity map. Rows of consumers without a person are counted as rejected.
+    /// The same attributes of the persons of an identity map. Rows of consumers without a person are counted as
+    /// rejected.
     ///
     /// # Errors
     /// As [`Attributes::read`].
@@ -172,7 +174,8 @@ impl Attributes {
         &self.inner.tags[tag].values
     }
 
-    /// Whether it has consumers and none of them can be one of these: accounts where these are persons, or the other way.
+    /// Whether it has consumers and none of them can be one of these: accounts where these are persons, or the other
+    /// way.
     pub(crate) fn is_stranger(&self, universe: &Universe) -> bool {
         let own = &self.inner.universe;
         let mut all = own.numbers().map(|idx| own.id(idx));

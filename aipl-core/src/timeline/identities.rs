@@ -19,7 +19,8 @@ use crate::timeline::scan::{ScanError, refuse_rejected};
 
 /// Resolves the identities that rows show: rows that share a value of a joining type belong to one person.
 ///
-/// Rows are tables with a column for each identifier type (others may be missing), one row an account or login, or links with the columns
+/// Rows are tables with a column for each identifier type (others may be missing), one row an account or login, or
+/// links with the columns
 /// `id_type_a`, `id_a`, `id_type_b`, `id_b`. Nulls and blank values are absent.
 ///
 /// ```
@@ -46,7 +47,8 @@ use crate::timeline::scan::{ScanError, refuse_rejected};
 /// ```
 ///
 /// # Errors
-/// Types or guards that cannot be; rows without a column of identifiers; what the source refuses; a value that cannot be used under
+/// Types or guards that cannot be; rows without a column of identifiers; what the source refuses; a value that cannot
+/// be used under
 /// `on_error = "raise"`; cancellation.
 pub fn resolve_identities(
     rows: &dyn Source,
@@ -60,8 +62,8 @@ pub fn resolve_identities(
     add_identities(&map, rows, reading, on_error, runtime)
 }
 
-/// The map with one more batch of rows. Persons are those of all rows together; a person that comes of several keeps the number of the
-/// oldest.
+/// The map with one more batch of rows. Persons are those of all rows together; a person that comes of several keeps
+/// the number of the oldest.
 ///
 /// # Errors
 /// As [`resolve_identities`]; values hashed in another way than the map's.

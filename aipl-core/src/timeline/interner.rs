@@ -18,7 +18,8 @@ pub(crate) struct Interner {
     /// Start and length of each consumer's text.
     texts: Vec<(u32, u16)>,
     arena: Vec<u8>,
-    /// Texts whose key another text had before. Whoever makes many of one key finds them in a table that asks for no key.
+    /// Texts whose key another text had before. Whoever makes many of one key finds them in a table that asks for no
+    /// key.
     twins: HashMap<Box<[u8]>, u32>,
 }
 

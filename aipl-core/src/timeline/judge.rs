@@ -132,7 +132,8 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Judges a batch. Rows that are not `owned` are of no consumer, or of one who is not asked for: they make no scope known.
+    /// Judges a batch. Rows that are not `owned` are of no consumer, or of one who is not asked for: they make no scope
+    /// known.
     pub fn judge(&mut self, batch: &EventBatch<'_>, owned: &[bool], tally: &mut Tally) -> Result<Judged, SourceError> {
         let mut alive = vec![true; batch.rows.len()];
         let mut scopes = self.candidates(batch)?;
@@ -392,8 +393,8 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Rows without a brand, or with a label that is no acceptable identifier, are counted and dropped; rows that merely have no
-    /// store or category count for no scope.
+    /// Rows without a brand, or with a label that is no acceptable identifier, are counted and dropped; rows that
+    /// merely have no store or category count for no scope.
     fn check_labels(&self, batch: &EventBatch<'_>, scopes: &mut [u32], alive: &mut [bool], tally: &mut Tally) -> Result<(), SourceError> {
         let (scope, layout) = (self.plan.program.scope, self.plan.layout);
         let more = [
@@ -491,8 +492,8 @@ impl Consumers<'_> {
 }
 
 impl Judged {
-    /// Calls `visit` with the row, key and identifier of every acceptable consumer; of the others, rows that were acceptable so far are
-    /// counted as rejected.
+    /// Calls `visit` with the row, key and identifier of every acceptable consumer; of the others, rows that were
+    /// acceptable so far are counted as rejected.
     #[inline]
     pub fn each_consumer(
         &self,
@@ -530,7 +531,8 @@ impl Judged {
     }
 }
 
-/// Two integers that identify an order or event within its consumer: an integer identifier is itself, a text its 128-bit hash.
+/// Two integers that identify an order or event within its consumer: an integer identifier is itself, a text its
+/// 128-bit hash.
 /// `(0, 0)` stands for none.
 fn identity(id: IdRef<'_>) -> (u64, u64) {
     match id {

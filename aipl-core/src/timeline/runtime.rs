@@ -186,8 +186,8 @@ impl<'a> Runtime<'a> {
         }
     }
 
-    /// Runs `work` once on every thread of the pool, and `meanwhile` on the calling thread, which polls when that is done.
-    /// Results come in the order of workers. A panic in a worker is passed on after all have ended.
+    /// Runs `work` once on every thread of the pool, and `meanwhile` on the calling thread, which polls when that is
+    /// done. Results come in the order of workers. A panic in a worker is passed on after all have ended.
     pub(crate) fn on_every_thread<T: Send>(&self, work: impl Fn() -> T + Sync, meanwhile: impl FnOnce()) -> Vec<T> {
         let workers = self.threads();
         let finished = (Mutex::new(Vec::with_capacity(workers)), Condvar::new());

@@ -14,15 +14,16 @@ use crate::identity::Seen;
 
 /// Every consumer that a scan kept, numbered by bucket and then by hash, so that numbers depend on the consumers alone.
 ///
-/// A bank gives lasting numbers instead, in order of coming. Its persons have the number of one of their accounts each, so there are
-/// numbers that stand for nobody, and a person is not in the bucket of its own key.
+/// A bank gives lasting numbers instead, in order of coming. Its persons have the number of one of their accounts each,
+/// so there are numbers that stand for nobody, and a person is not in the bucket of its own key.
 #[derive(Debug)]
 pub struct Universe {
     id_kind: IdKind,
     buckets: Vec<IdStore>,
     len: usize,
     fingerprint: u128,
-    /// Where each person is, in order of identifier, if persons are not in the buckets of their keys. Made when one is first looked up.
+    /// Where each person is, in order of identifier, if persons are not in the buckets of their keys. Made when one is
+    /// first looked up.
     places: Option<OnceLock<Vec<(i64, u32)>>>,
     /// The accounts behind the consumers, where they are persons.
     people: Option<Arc<Seen>>,
@@ -63,8 +64,8 @@ pub struct IdStore {
     ids: Ids,
     /// Whether the bucket is that of each identifier's key.
     keyed: bool,
-    /// Local numbers in order of key and text, where numbers were given out in another order: by a bank, as consumers came. Made when a consumer
-    /// is first looked up.
+    /// Local numbers in order of key and text, where numbers were given out in another order: by a bank, as consumers
+    /// came. Made when a consumer is first looked up.
     by_key: Option<OnceLock<Vec<u32>>>,
 }
 
@@ -315,13 +316,15 @@ impl Universe {
         self.buckets.iter().any(|store| store.by_key.is_some()).then_some(self.fingerprint)
     }
 
-    /// Whether every consumer is in the bucket of its key. The persons of a bank are not, but in that of one of their accounts.
+    /// Whether every consumer is in the bucket of its key. The persons of a bank are not, but in that of one of their
+    /// accounts.
     #[must_use]
     pub fn is_keyed(&self) -> bool {
         self.places.is_none()
     }
 
-    /// The consumers of a bank, as far as it goes: numbers are lasting, so that audiences of any two of its states belong together.
+    /// The consumers of a bank, as far as it goes: numbers are lasting, so that audiences of any two of its states
+    /// belong together.
     pub(crate) fn lasting(id_kind: IdKind, buckets: Vec<IdStore>, lineage: u128) -> Self {
         Universe {
             id_kind,
@@ -346,8 +349,8 @@ impl Universe {
         }
     }
 
-    /// Persons with their numbers, and the fingerprint of their numbering, as [`Universe::lineage`] gave it. Of two persons at one number
-    /// the last stays.
+    /// Persons with their numbers, and the fingerprint of their numbering, as [`Universe::lineage`] gave it. Of two
+    /// persons at one number the last stays.
     #[must_use]
     pub fn of_numbered_persons(persons: impl IntoIterator<Item = (ConsumerIdx, i64)>, lineage: u128) -> Self {
         let mut buckets = vec![Vec::new(); BUCKETS];
@@ -426,7 +429,8 @@ impl Universe {
         self.len() == 0
     }
 
-    /// A hash of the consumers: equal universes, and only those (up to a collision of 128 bits), have equal fingerprints.
+    /// A hash of the consumers: equal universes, and only those (up to a collision of 128 bits), have equal
+    /// fingerprints.
     #[must_use]
     pub fn fingerprint(&self) -> u128 {
         self.fingerprint
@@ -491,7 +495,8 @@ impl Universe {
         }
     }
 
-    /// All dense numbers in order of external identifier (integers by value, texts by bytes). Sorts on the current thread pool.
+    /// All dense numbers in order of external identifier (integers by value, texts by bytes). Sorts on the current
+    /// thread pool.
     pub(crate) fn ordered(&self) -> &[u32] {
         self.ordered.get_or_init(|| {
             let all: Vec<u32> = self.numbers().map(|idx| idx.0).collect();
@@ -514,8 +519,8 @@ impl Universe {
         some
     }
 
-    /// Items of all parts put in order of their consumer's external identifier, those of one consumer as they stand. Sorts on the
-    /// current thread pool.
+    /// Items of all parts put in order of their consumer's external identifier, those of one consumer as they stand.
+    /// Sorts on the current thread pool.
     pub(crate) fn sorted<T: Copy>(&self, parts: &[Vec<T>], consumer: impl Fn(&T) -> ConsumerIdx) -> Vec<T> {
         fn sorted<K: Ord + Send, T: Copy>(parts: &[Vec<T>], key: impl Fn(&T) -> K) -> Vec<T> {
             let mut keyed: Vec<(K, u32, u32)> = Vec::with_capacity(parts.iter().map(Vec::len).sum());

@@ -141,7 +141,8 @@ pub fn told(bank: &DataBank) -> String {
     (told + &counts(bank, "2024-06-10")).replace('\n', " ")
 }
 
-/// Makes every file look an hour old: young files of nobody are left alone by `vacuum`, which may not know their writer.
+/// Makes every file look an hour old: young files of nobody are left alone by `vacuum`, which may not know their
+/// writer.
 pub fn age(folder: &Path) {
     let then = SystemTime::now() - Duration::from_secs(3600);
     for entry in fs::read_dir(folder).expect("a folder") {

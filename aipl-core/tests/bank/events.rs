@@ -110,7 +110,8 @@ pub fn check_whole(bank: &DataBank) {
     bank.verify(&Runtime::default()).expect("whole");
 }
 
-/// Makes every file of a bank old: `vacuum` leaves young ones that no commit names to whoever may be about to commit them.
+/// Makes every file of a bank old: `vacuum` leaves young ones that no commit names to whoever may be about to commit
+/// them.
 pub fn age(path: &Path) {
     let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
     for folder in ["segments", "ids", "bitmaps", "links", "tmp"] {

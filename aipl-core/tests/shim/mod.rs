@@ -85,8 +85,8 @@ impl Shim {
         Some(Shim { folder, library })
     }
 
-    /// Puts a command under the library: calls on files below `root` count from the moment on when the command removes the file
-    /// [`Shim::arm`], and until it removes [`Shim::disarm`].
+    /// Puts a command under the library: calls on files below `root` count from the moment on when the command removes
+    /// the file [`Shim::arm`], and until it removes [`Shim::disarm`].
     pub fn apply(&self, command: &mut Command, root: &Path, fault: Fault<'_>) {
         let counts = File::create(self.counts_file()).expect("a file");
         counts.set_len(8 * (FIRED as u64 + 1)).expect("has room");

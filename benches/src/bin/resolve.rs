@@ -1,4 +1,5 @@
-//! Resolves identities of Parquet files and walks all persons, with the time and memory of each step: `resolve FILES TYPE...`, as
+//! Resolves identities of Parquet files and walks all persons, with the time and memory of each step: `resolve FILES
+//! TYPE...`, as
 //! `resolve 'links/*.parquet' phone device`.
 
 use std::error::Error;

@@ -1,8 +1,8 @@
-//! How long the texts of a page are whose lengths are stored as differences. A page of few bytes can declare any number of them,
-//! and each can repeat the one before, so they are added up before a decoder makes them.
+//! How long the texts of a page are whose lengths are stored as differences. A page of few bytes can declare any number
+//! of them, and each can repeat the one before, so they are added up before a decoder makes them.
 
-/// Adds up what a page holds, its values given as DELTA_LENGTH_BYTE_ARRAY or, with prefixes, as DELTA_BYTE_ARRAY. Gives the number of
-/// values and the bytes of all texts; nothing if the page is damaged.
+/// Adds up what a page holds, its values given as DELTA_LENGTH_BYTE_ARRAY or, with prefixes, as DELTA_BYTE_ARRAY. Gives
+/// the number of values and the bytes of all texts; nothing if the page is damaged.
 pub(super) fn text_bytes(page: &[u8], with_prefixes: bool) -> Option<(u64, u64)> {
     let first = Lengths::read(page)?;
     if !with_prefixes {

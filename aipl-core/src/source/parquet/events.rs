@@ -1,4 +1,5 @@
-//! Reading events of one row group: pages passed over by time statistics, behavior and time first, the rest for rows that matter.
+//! Reading events of one row group: pages passed over by time statistics, behavior and time first, the rest for rows
+//! that matter.
 
 use arrow::array::{Array, ArrayRef, BooleanBufferBuilder, UInt64Array};
 use arrow::buffer::BooleanBuffer;
@@ -15,7 +16,8 @@ use crate::source::{Piece, Request, Sink, SourceError};
 const SELECTED_ROWS: usize = 2_048;
 /// Where more than one row in so many survives, batches of survivors are as large as others.
 const MANY: usize = 4;
-/// The most rows of which behaviors and survivors are held at a time. Larger groups are read batch by batch, all columns together.
+/// The most rows of which behaviors and survivors are held at a time. Larger groups are read batch by batch, all
+/// columns together.
 const HELD_ROWS: usize = 1 << 22;
 
 /// Reads one row group for one request.
@@ -252,7 +254,8 @@ impl GroupReader<'_> {
         let group_nulls = converter.row_group_null_counts([group]).ok()?;
         let settled = no_nulls(&group_nulls, 0);
         let (mins, maxes) = (converter.row_group_mins([group]).ok()?, converter.row_group_maxes([group]).ok()?);
-        // A fall-back change at midnight can give an earlier instant the later day, so a day of slack is kept at both ends.
+        // A fall-back change at midnight can give an earlier instant the later day, so a day of slack is kept at both
+        // ends.
         let latest_of = |bounds: &ArrayRef, at: usize| day(bounds, at).map(|day| day + 1);
         let mut statistics = LatestDays {
             group: latest_of(&maxes, 0).filter(|_| settled),

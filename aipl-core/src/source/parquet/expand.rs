@@ -1,5 +1,5 @@
-//! How far a compressed page goes beyond what its header says. Some codecs decompress to the end of their input, whatever was
-//! announced; a page that could grow too large is decompressed once to be measured, and thrown away.
+//! How far a compressed page goes beyond what its header says. Some codecs decompress to the end of their input,
+//! whatever was announced; a page that could grow too large is decompressed once to be measured, and thrown away.
 
 use std::io::Read;
 
@@ -23,7 +23,8 @@ pub(crate) fn may_exceed(codec: Compression, compressed: u64) -> bool {
     greatest_ratio(codec).is_some_and(|ratio| compressed.saturating_mul(ratio) > UNMEASURED)
 }
 
-/// Whether decompressing gives more than the announced bytes. Input that cannot be decompressed is left to the decoder to refuse.
+/// Whether decompressing gives more than the announced bytes. Input that cannot be decompressed is left to the decoder
+/// to refuse.
 pub(crate) fn exceeds(codec: Compression, compressed: &[u8], announced: u64) -> bool {
     if !may_exceed(codec, compressed.len() as u64) {
         return false;

@@ -1,5 +1,5 @@
-//! A look at a Parquet footer before a decoder builds a schema and column chunks from it: depth, columns and counts are bounded by
-//! the file, whatever the footer declares.
+//! A look at a Parquet footer before a decoder builds a schema and column chunks from it: depth, columns and counts are
+//! bounded by the file, whatever the footer declares.
 
 use crate::source::SourceError;
 use crate::source::limits::{OverLimit, ReadOptions, within};

@@ -1,5 +1,5 @@
-//! How wide the values of a column chunk are, where its encodings let few bytes stand for many: texts that repeat the one before,
-//! and dictionaries that a decoder may have to write out.
+//! How wide the values of a column chunk are, where its encodings let few bytes stand for many: texts that repeat the
+//! one before, and dictionaries that a decoder may have to write out.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Parquet files: row groups and pages passed over by time statistics, behavior and time first, the rest for rows that matter.
+//! Parquet files: row groups and pages passed over by time statistics, behavior and time first, the rest for rows that
+//! matter.
 
 mod delta;
 mod events;
@@ -59,7 +60,8 @@ impl ParquetSource {
     /// Opens every file's footer.
     ///
     /// # Errors
-    /// No file, a file that is no Parquet or asks for more than the options allow, or files whose identifier columns disagree.
+    /// No file, a file that is no Parquet or asks for more than the options allow, or files whose identifier columns
+    /// disagree.
     pub fn open<'a>(paths: &[String], expected: impl Into<Expected<'a>>, options: ReadOptions) -> Result<Self, SourceError> {
         let expected = expected.into();
         let list = FileList::expand(paths, FORMAT, &[".parquet", ".pq", ".parq"])?;
@@ -141,16 +143,17 @@ fn row_count(group: &RowGroupMetaData) -> Option<u64> {
         .filter(|rows| *rows <= u64::from(u32::MAX) && group.columns().iter().all(agrees))
 }
 
-/// How columns are to be decoded, whatever text representation the writer noted: text of few values as dictionaries, other text
-/// as views into the page; as bytes where the file does not mark it as text. All other types stay as the writer noted them (seconds,
-/// for one, are known from that note alone).
+/// How columns are to be decoded, whatever text representation the writer noted: text of few values as dictionaries,
+/// other text as views into the page; as bytes where the file does not mark it as text. All other types stay as the
+/// writer noted them (seconds, for one, are known from that note alone).
 fn hinted_schema(noted: &SchemaRef, own: &SchemaRef, expected: Expected<'_>) -> SchemaRef {
     let hint = |field: &Arc<Field>| {
         let own = own.field_with_name(field.name()).map_or(&DataType::Null, |own| own.data_type());
         let few = expected.texts(field.name()) == Some(Texts::Few);
         let wanted = match own {
             DataType::Utf8 => text(few, DataType::Utf8, DataType::Utf8View),
-            // The decoder looks at the bytes of marked texts alone; others become text where they are judged, one by one.
+            // The decoder looks at the bytes of marked texts alone; others become text where they are judged, one by
+            // one.
             DataType::Binary => text(few, DataType::Binary, DataType::BinaryView),
             _ => match field.data_type() {
                 DataType::Dictionary(_, values) => values.as_ref().clone(),

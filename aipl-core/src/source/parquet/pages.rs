@@ -1,5 +1,5 @@
-//! Pages of a row group as a decoder reads them: each is looked at before it is decompressed. Its checksum is compared, and the
-//! pages that are decoded at a time stay within the bytes that one reader may hold.
+//! Pages of a row group as a decoder reads them: each is looked at before it is decompressed. Its checksum is compared,
+//! and the pages that are decoded at a time stay within the bytes that one reader may hold.
 
 use std::io::Read;
 use std::ops::Range;
@@ -162,8 +162,8 @@ impl PageFile {
         ParquetError::General(text)
     }
 
-    /// Whether some page of the only chunk has its values beside the dictionary. Where a batch reaches into such a page, a decoder
-    /// writes out what it has.
+    /// Whether some page of the only chunk has its values beside the dictionary. Where a batch reaches into such a
+    /// page, a decoder writes out what it has.
     pub fn leaves_dictionary(&self) -> parquet::errors::Result<bool> {
         let range = {
             let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

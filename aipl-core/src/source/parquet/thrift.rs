@@ -1,5 +1,5 @@
-//! A cursor over the Thrift compact protocol, in which Parquet writes its footer and page headers. It makes no values and does
-//! not recurse, so that no declared number takes memory or stack before it was compared with what is there.
+//! A cursor over the Thrift compact protocol, in which Parquet writes its footer and page headers. It makes no values
+//! and does not recurse, so that no declared number takes memory or stack before it was compared with what is there.
 
 /// The deepest nesting of values; Parquet itself needs less than ten.
 const MAX_DEPTH: usize = 32;
@@ -112,7 +112,8 @@ impl<'a> Cursor<'a> {
         Ok(Some((number, head & 0x0f)))
     }
 
-    /// The length of a list and the type of its values. The length is no more than the bytes that are left: every value takes one.
+    /// The length of a list and the type of its values. The length is no more than the bytes that are left: every value
+    /// takes one.
     pub fn list(&mut self) -> Result<(usize, u8)> {
         let head = self.byte()?;
         let length = match head >> 4 {

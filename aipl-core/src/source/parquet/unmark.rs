@@ -1,6 +1,7 @@
-//! Texts at whose bytes a decoder does not look, or not well enough. It takes what a file marks as JSON or ENUM as it is; and of texts
-//! that are stored as lengths and bytes apart it checks the bytes of a page together, so that a character may be cut between two.
-//! Without their mark they are decoded as the bytes they are, and checked where they are judged.
+//! Texts at whose bytes a decoder does not look, or not well enough. It takes what a file marks as JSON or ENUM as it
+//! is; and of texts that are stored as lengths and bytes apart it checks the bytes of a page together, so that a
+//! character may be cut between two. Without their mark they are decoded as the bytes they are, and checked where they
+//! are judged.
 
 use std::collections::HashSet;
 use std::sync::Arc;

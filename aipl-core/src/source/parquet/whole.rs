@@ -19,7 +19,8 @@ use crate::source::positioned::PositionedFile;
 /// Calls `take` with the schema of a file and all of its rows.
 ///
 /// # Errors
-/// No such file; one that is no Parquet, is damaged, changes meanwhile or asks for more than the options allow; what `take` refuses.
+/// No such file; one that is no Parquet, is damaged, changes meanwhile or asks for more than the options allow; what
+/// `take` refuses.
 pub(crate) fn read_whole<T, E: Into<SourceError>>(
     path: &Path,
     options: &ReadOptions,

@@ -225,7 +225,8 @@ pub(crate) fn decode(kind: Kind, texts: &mut Texts, column: &ArrayRef) -> Option
     })
 }
 
-/// One worker's values of a column in one bucket. Numbers are mostly of few rows, so only those that are there are held.
+/// One worker's values of a column in one bucket. Numbers are mostly of few rows, so only those that are there are
+/// held.
 #[derive(Debug, Clone)]
 pub(crate) enum Collected {
     Codes(Vec<u32>),

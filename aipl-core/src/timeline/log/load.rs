@@ -187,7 +187,8 @@ impl<'a> Loading<'a> {
     }
 }
 
-/// The columns of the optional fields to load, each once. Event identities tell copies apart, so they always come along.
+/// The columns of the optional fields to load, each once. Event identities tell copies apart, so they always come
+/// along.
 pub(super) fn wanted_columns(schema: &EventSchema, fields: Option<&[String]>) -> Result<Vec<String>, ScanError> {
     const REQUIRED: [&str; 4] = ["consumer", "brand", "behavior", "time"];
     let optional: Vec<(&str, &str)> = schema.mapped().filter(|(role, _)| !REQUIRED.contains(role)).collect();
