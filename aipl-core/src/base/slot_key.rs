@@ -40,11 +40,13 @@ impl SlotKey {
         }
     }
 
-    /// Hashes a public hash: both halves of the product, since either alone depends on some of the bits only.
+    /// Hashes a public hash: both halves of the product, since either alone depends on some of the bits only, and the
+    /// upper bits over the lower, since hashes in equal steps would else stay in equal steps.
     #[inline]
     pub fn hash(self, public: u64) -> u64 {
         let product = u128::from(public ^ self.added) * u128::from(self.factor);
-        product as u64 ^ (product >> 64) as u64
+        let folded = product as u64 ^ (product >> 64) as u64;
+        folded ^ folded >> 32
     }
 }
 

@@ -204,7 +204,8 @@ mod tests {
         let bad: Vec<u64> = (0..COUNT).map(crafted).collect();
         let usual: Vec<u64> = (0..COUNT).map(|n| int_key(n as i64)).collect();
         let (bad, usual) = (least(|| number(&bad)), least(|| number(&usual)));
-        assert!(bad < usual * 3 + Duration::from_millis(5), "{bad:?} against {usual:?}");
+        // Without a key of the process it would be some hundred times as much.
+        assert!(bad < usual * 10 + Duration::from_millis(200), "{bad:?} against {usual:?}");
         let texts: Vec<String> = (0..COUNT).map(|n| format!("consumer {n}")).collect();
         let number = |key: &dyn Fn(&str) -> u64| {
             let mut interner = Interner::new(0);
@@ -214,6 +215,6 @@ mod tests {
             assert_eq!(interner.settle(IdKind::Text).expect("few").0.len(), texts.len());
         };
         let (bad, usual) = (least(|| number(&|_| 7)), least(|| number(&|text| text_key(text.as_bytes()))));
-        assert!(bad < usual * 3 + Duration::from_millis(20), "{bad:?} against {usual:?}");
+        assert!(bad < usual * 10 + Duration::from_millis(200), "{bad:?} against {usual:?}");
     }
 }
