@@ -10,8 +10,8 @@ use aipl_core::analyses::validate;
 use aipl_core::event::EventSchema;
 use aipl_core::source::{Events, ReadOptions, SourceError};
 use aipl_core::timeline::Runtime;
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, StructArray};
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::array::{ArrayRef, DictionaryArray, Int64Array, RecordBatch, StringArray, StructArray};
+use arrow::datatypes::{DataType, Field, Fields, Int32Type};
 use arrow::ipc::CompressionType;
 use arrow::ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 
@@ -67,6 +67,37 @@ fn lengths_of_compressed_buffers_are_compared() {
                         Err(Error::Source(SourceError::Malformed { .. } | SourceError::Limit { .. })) => {}
                         other => panic!("{codec:?}, {lie}: {other:?}"),
                     }
+                }
+            }
+        }
+    }
+}
+
+/// Opening a file decodes its dictionaries, whatever is asked of it.
+#[test]
+fn lengths_of_dictionaries_are_compared_before_a_file_is_opened() {
+    let count = 300;
+    let mut columns = rows(count).columns().to_vec();
+    let values: DictionaryArray<Int32Type> = (0..count).map(|row| Some(["brand", "other brand"][row % 2])).collect();
+    columns[1] = Arc::new(values);
+    let fields = [("user", 0), ("brand", 1), ("action", 2), ("day", 3)];
+    let batch = RecordBatch::try_from_iter(fields.map(|(name, at)| (name, columns[at].clone()))).expect("columns");
+    for (codec, _) in CODECS {
+        for as_file in [true, false] {
+            let whole = written(&batch, Some(codec), as_file);
+            assert_eq!(ask(&whole, ReadOptions::default()).expect("whole"), count as u64);
+            // Offsets of two values are 12 bytes, their texts 16; the same numbers stand elsewhere too.
+            let sizes = [12i64, 16].map(i64::to_le_bytes);
+            let places: Vec<usize> = (0..whole.len() - 8)
+                .filter(|&at| sizes.iter().any(|size| whole[at..].starts_with(size)))
+                .collect();
+            assert!(places.len() > 1, "{codec:?}: {} places", places.len());
+            for (at, lie) in places.iter().flat_map(|&at| [1 << 40, 1 << 62, -2].map(|lie| (at, lie))) {
+                let mut damaged = whole.clone();
+                damaged[at..at + 8].copy_from_slice(&i64::to_le_bytes(lie));
+                match ask(&damaged, ReadOptions::default()) {
+                    Ok(_) | Err(Error::Source(_)) => {}
+                    Err(other) => panic!("{codec:?}, {lie}: {other:?}"),
                 }
             }
         }

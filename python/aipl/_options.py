@@ -27,7 +27,7 @@ class ReadOptions:
     max_metadata_bytes : int
         Bytes of a footer, a schema or the header of a page.
     max_rows : int
-        Rows of a file; a larger file may have 16 rows for each of its bytes. CSV files have no limit of rows.
+        Rows of a file; a larger file may have 8 rows for each of its bytes. CSV files have no limit of rows.
     max_decoded_bytes : int
         Decoded bytes that one thread holds of a Parquet file at a time. A batch of an Arrow IPC file, which is decoded whole,
         may have twice as many. Pieces that are larger in the file may have 64 times their size there.
@@ -49,7 +49,7 @@ class ReadOptions:
     max_columns: int = 10_000
     max_depth: int = 64
     max_metadata_bytes: int = 64 << 20
-    max_rows: int = 1 << 23
+    max_rows: int = 1 << 20
     max_decoded_bytes: int = 128 << 20
     verify_checksums: bool = True
 

@@ -186,9 +186,10 @@ CHILD = """
 import resource, sys
 import aipl
 schema = aipl.EventSchema(consumer="user", brand="brand", behavior="action", time="day")
+options = aipl.ReadOptions(max_rows=10_000_000)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
-    events = getattr(aipl, sys.argv[1])(sys.argv[2], schema, tz="UTC")
+    events = getattr(aipl, sys.argv[1])(sys.argv[2], schema, tz="UTC", read_options=options)
     outcome = events.validate().rows_total
 except aipl.LimitError as error:
     outcome = "limit"

@@ -2,7 +2,7 @@
 //! messages, bodies, and the length that each compressed buffer says it has.
 
 use arrow::datatypes::{DataType, Fields, Schema, UnionMode};
-use arrow::ipc::{CompressionType, Message, RecordBatch, root_as_footer, root_as_message};
+use arrow::ipc::{Block, CompressionType, Message, RecordBatch, root_as_footer, root_as_message};
 use parquet::basic::Compression;
 
 use crate::source::SourceError;
@@ -43,6 +43,31 @@ impl From<String> for SizeError {
 
 type Result<T> = std::result::Result<T, SizeError>;
 
+/// What is called with a message and the place and length of its body.
+type Look<'a> = dyn FnMut(&Message<'_>, u64, u64) -> Result<()> + 'a;
+
+/// Where a block is: its metadata, and its body behind that.
+struct Placed {
+    at: u64,
+    metadata: u64,
+    body: u64,
+    is_dictionary: bool,
+}
+
+impl Placed {
+    /// The place of a block, if it is within a file of this length.
+    fn of(block: &Block, is_dictionary: bool, length: u64) -> Option<Self> {
+        let placed = Placed {
+            at: u64::try_from(block.offset()).ok()?,
+            metadata: u64::try_from(block.metaDataLength()).ok()?,
+            body: u64::try_from(block.bodyLength()).ok()?,
+            is_dictionary,
+        };
+        let end = placed.at.checked_add(placed.metadata)?.checked_add(placed.body)?;
+        (end <= length).then_some(placed)
+    }
+}
+
 /// Looks at the sizes of one file.
 pub(crate) struct Sizes<'a> {
     pub file: &'a PositionedFile,
@@ -52,10 +77,14 @@ pub(crate) struct Sizes<'a> {
 }
 
 impl Sizes<'_> {
-    /// Refuses a footer, or messages of a stream, that the file cannot hold.
+    /// Refuses a footer, or messages of a stream, that the file cannot hold; and dictionaries that decode to more than
+    /// may be held, since opening a file decodes them all.
     pub fn check_outline(&self) -> std::result::Result<(), SourceError> {
         let outline = if self.is_file {
-            self.footer_blocks().map(drop)
+            self.footer_blocks().and_then(|blocks| {
+                let dictionaries = blocks.iter().filter(|block| block.is_dictionary);
+                dictionaries.map(|block| self.look_at_block(block, &mut |_, _, _| Ok(()))).collect()
+            })
         } else {
             self.each_message(|_, _, _| Ok(()))
         };
@@ -78,25 +107,33 @@ impl Sizes<'_> {
                 let columns = Columns::of(schema, &batch, message.version() >= V5);
                 return self.check_buffers(&batch, body, length, wanted.and_then(|wanted| columns.buffers(wanted)));
             }
-            match message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data()) {
-                Some(values) => self.check_buffers(&values, body, length, None),
-                None => Ok(()),
-            }
+            self.look_at_dictionary(message, body, length)
         };
         let looked = if self.is_file {
-            self.footer_blocks().and_then(|blocks| {
-                blocks.into_iter().try_for_each(|(at, size, length)| {
-                    let bytes = self.read(at, size, "a message")?;
-                    // Since version 0.15 a mark stands before the length.
-                    let skipped = if bytes.starts_with(&CONTINUATION.to_le_bytes()) { 8 } else { 4 };
-                    let message = root_as_message(bytes.get(skipped..).unwrap_or_default()).map_err(|error| error.to_string())?;
-                    look(&message, at + size, length)
-                })
-            })
+            self.footer_blocks()
+                .and_then(|blocks| blocks.iter().try_for_each(|block| self.look_at_block(block, &mut look)))
         } else {
             self.each_message(look)
         };
         self.told(looked)
+    }
+
+    /// Calls `look` with the message of a block; a dictionary is looked at in any case.
+    fn look_at_block(&self, block: &Placed, look: &mut Look<'_>) -> Result<()> {
+        let bytes = self.read(block.at, block.metadata, "a message")?;
+        // Since version 0.15 a mark stands before the length.
+        let skipped = if bytes.starts_with(&CONTINUATION.to_le_bytes()) { 8 } else { 4 };
+        let message = root_as_message(bytes.get(skipped..).unwrap_or_default()).map_err(|error| error.to_string())?;
+        let body = block.at + block.metadata;
+        self.look_at_dictionary(&message, body, block.body)?;
+        look(&message, body, block.body)
+    }
+
+    fn look_at_dictionary(&self, message: &Message<'_>, body: u64, length: u64) -> Result<()> {
+        match message.header_as_dictionary_batch().and_then(|dictionary| dictionary.data()) {
+            Some(values) => self.check_buffers(&values, body, length, None),
+            None => Ok(()),
+        }
     }
 
     fn told<T>(&self, outcome: Result<T>) -> std::result::Result<T, SourceError> {
@@ -129,8 +166,8 @@ impl Sizes<'_> {
         Ok(bytes.first_chunk().map_or(0, |bytes| i32::from_le_bytes(*bytes)))
     }
 
-    /// The place, metadata bytes and body bytes of every block that the footer names.
-    fn footer_blocks(&self) -> Result<Vec<(u64, u64, u64)>> {
+    /// Every block that the footer names.
+    fn footer_blocks(&self) -> Result<Vec<Placed>> {
         let length = self.file.length();
         let tail = length.checked_sub(10).ok_or("it is cut short")?;
         let size = u64::try_from(self.read_i32(tail)?).map_err(|_| "a negative footer length")?;
@@ -139,18 +176,13 @@ impl Sizes<'_> {
             .ok_or_else(|| format!("a footer of {size} bytes in a file of {length}"))?;
         let bytes = self.read(start, size, "a footer")?;
         let footer = root_as_footer(&bytes).map_err(|error| error.to_string())?;
-        let blocks = footer
-            .dictionaries()
-            .into_iter()
-            .flatten()
-            .chain(footer.recordBatches().into_iter().flatten());
-        let place = |block: &arrow::ipc::Block| -> Option<(u64, u64, u64)> {
-            let (at, metadata) = (u64::try_from(block.offset()).ok()?, u64::try_from(block.metaDataLength()).ok()?);
-            let body = u64::try_from(block.bodyLength()).ok()?;
-            (at.checked_add(metadata)?.checked_add(body)? <= length).then_some((at, metadata, body))
-        };
-        let placed = blocks.map(|block| place(block).ok_or_else(|| format!("a block that ends beyond the file of {length} bytes").into()));
-        placed.collect()
+        let dictionaries = footer.dictionaries().into_iter().flatten().map(|block| (block, true));
+        let batches = footer.recordBatches().into_iter().flatten().map(|block| (block, false));
+        let beyond = || SizeError::Broken(format!("a block that ends beyond the file of {length} bytes"));
+        dictionaries
+            .chain(batches)
+            .map(|(block, is_dictionary)| Placed::of(block, is_dictionary, length).ok_or_else(beyond))
+            .collect()
     }
 
     /// Calls `look` with every message of a stream and the place and length of its body.

@@ -1,7 +1,7 @@
 //! What a file may ask for before it is refused.
 
 /// Rows that a byte of a file may stand for, where a file has more rows than [`ReadOptions::max_rows`].
-const ROWS_A_BYTE: u64 = 16;
+const ROWS_A_BYTE: u64 = 8;
 /// Decoded bytes that a byte of a file may stand for, where one piece of it is larger than
 /// [`ReadOptions::max_decoded_bytes`].
 const EXPANSION: u64 = 64;
@@ -22,7 +22,7 @@ pub struct ReadOptions {
     pub max_depth: usize,
     /// Bytes of a footer, schema or page header; 64 MiB by default.
     pub max_metadata_bytes: u64,
-    /// Rows of a file; 8,388,608 by default. A larger file may have 16 rows for each of its bytes.
+    /// Rows of a file; 1,048,576 by default. A larger file may have 8 rows for each of its bytes.
     pub max_rows: u64,
     /// Decoded bytes that one thread holds of a Parquet file at a time; 128 MiB by default. A batch of an Arrow IPC
     /// file, which is decoded whole, may have twice as many. Pieces that are larger on disk may have 64 times their
@@ -38,7 +38,7 @@ impl Default for ReadOptions {
             max_columns: 10_000,
             max_depth: 64,
             max_metadata_bytes: 64 << 20,
-            max_rows: 1 << 23,
+            max_rows: 1 << 20,
             max_decoded_bytes: 128 << 20,
             verify_checksums: true,
         }

@@ -46,10 +46,23 @@ pub(super) fn expand(patterns: &[String], format: &'static str, endings: &[&str]
     Ok(paths)
 }
 
-/// Files found so far. A file stands for other rows where its path gives it other columns.
+/// A file or folder with the columns that its path gives: it stands for other rows where those are others.
+type Place = (Node, Vec<(String, Constant)>);
+
+fn place(node: Node, path: &Path) -> Place {
+    let mut keys: Vec<(String, Constant)> = Vec::new();
+    for key in hive_keys(path) {
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+    }
+    (node, keys)
+}
+
+/// Files found so far.
 #[derive(Default)]
 struct Files {
-    found: HashMap<(Node, Vec<(String, Constant)>), PathBuf>,
+    found: HashMap<Place, PathBuf>,
     seen: usize,
 }
 
@@ -61,7 +74,7 @@ impl Files {
             let leads_elsewhere = fs::canonicalize(path).ok().as_deref() != std::path::absolute(path).ok().as_deref();
             (leads_elsewhere, fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink()))
         };
-        match self.found.entry((node, hive_keys(&path))) {
+        match self.found.entry(place(node, &path)) {
             Entry::Vacant(place) => drop(place.insert(path)),
             Entry::Occupied(mut known) if (links(&path), &path) < (links(known.get()), known.get()) => drop(known.insert(path)),
             Entry::Occupied(_) => {}
@@ -127,32 +140,34 @@ impl Part {
 /// Files that match the parts of a pattern below a folder.
 fn follow(start: PathBuf, parts: &[Part], endings: &[&str], files: &mut Files) -> Result<(), SourceError> {
     // A folder gives the same files for the same rest of the pattern, whichever link leads there.
-    let mut visited: HashSet<(Node, usize)> = HashSet::new();
+    let mut visited: HashSet<(Place, usize)> = HashSet::new();
     let mut open = vec![(start, 0, 0)];
-    while let Some((folder, place, depth)) = open.pop() {
+    while let Some((folder, at, depth)) = open.pop() {
         stop::checkpoint()?;
-        let Some(part) = parts.get(place) else {
+        let Some(part) = parts.get(at) else {
             take_match(folder, endings, files)?;
             continue;
         };
         let here = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
         let Ok((node, meta)) = node_of(here) else { continue };
-        if !meta.is_dir() || !visited.insert((node, place)) {
+        if !meta.is_dir() || !visited.insert((place(node, &folder.join("file")), at)) {
             continue;
         }
         match part {
-            Part::Name(name) => open.push((folder.join(name), place + 1, depth)),
+            Part::Name(name) => open.push((folder.join(name), at + 1, depth)),
             Part::Matching(pattern) => {
                 let matching = entries(here)?.into_iter().filter(|entry| pattern.matches(&entry.name));
-                open.extend(matching.map(|entry| (folder.join(entry.name), place + 1, depth)));
+                let matching = matching.map(|entry| entry.named(here)).collect::<Result<Vec<_>, _>>()?;
+                let matching = matching.into_iter();
+                open.extend(matching.map(|entry| (folder.join(entry.name), at + 1, depth)));
             }
             Part::Below => {
                 check_depth(here, depth)?;
                 let below = entries(here)?
                     .into_iter()
                     .filter(|entry| entry.is_folder && !is_hidden(Path::new(&entry.name)));
-                open.extend(below.map(|entry| (folder.join(entry.name), place, depth + 1)));
-                open.push((folder, place + 1, depth));
+                open.extend(below.map(|entry| (folder.join(entry.name), at, depth + 1)));
+                open.push((folder, at + 1, depth));
             }
         }
     }
@@ -171,10 +186,25 @@ fn take_match(path: PathBuf, endings: &[&str], files: &mut Files) -> Result<(), 
     Ok(())
 }
 
-/// A name in a folder. A link to a folder is no folder: it could lead back and be read for ever.
+/// A name in a folder. A link to a folder is no folder, since it could lead anywhere, unless it is a partition.
 struct Listed {
     name: String,
+    /// Whether the name is UTF-8 as it stands.
+    is_text: bool,
     is_folder: bool,
+}
+
+impl Listed {
+    /// The same, if its name can be given back as text.
+    fn named(self, folder: &Path) -> Result<Self, SourceError> {
+        if self.is_text {
+            return Ok(self);
+        }
+        Err(SourceError::Io {
+            path: folder.display().to_string(),
+            problem: "it holds a name that is not UTF-8; rename it".to_owned(),
+        })
+    }
 }
 
 fn entries(folder: &Path) -> Result<Vec<Listed>, SourceError> {
@@ -182,10 +212,11 @@ fn entries(folder: &Path) -> Result<Vec<Listed>, SourceError> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        // Names that are no text cannot be given back as text.
-        let Ok(name) = entry.file_name().into_string() else { continue };
+        let (kind, own) = (entry.file_type().map_err(failed)?, entry.file_name());
+        let name = own.to_string_lossy().into_owned();
         found.push(Listed {
-            is_folder: entry.file_type().map_err(failed)?.is_dir(),
+            is_folder: kind.is_dir() || (kind.is_symlink() && name.contains('=') && entry.path().is_dir()),
+            is_text: own.to_str().is_some(),
             name,
         });
     }
@@ -194,22 +225,28 @@ fn entries(folder: &Path) -> Result<Vec<Listed>, SourceError> {
 
 /// Files of the format below a folder; names that begin with `.` or `_` are left out, as query engines do.
 fn walk(folder: &Path, endings: &[&str], files: &mut Files) -> Result<(), SourceError> {
+    let mut visited: HashSet<Place> = HashSet::new();
     let mut open = vec![(folder.to_owned(), 0)];
     while let Some((folder, depth)) = open.pop() {
         stop::checkpoint()?;
         check_depth(&folder, depth)?;
+        if !visited.insert(place(node_of(&folder)?.0, &folder.join("file"))) {
+            continue;
+        }
         for entry in entries(&folder)? {
             let path = folder.join(&entry.name);
             if is_hidden(&path) {
                 continue;
             }
             if entry.is_folder {
-                open.push((path, depth + 1));
-            } else if endings.iter().any(|ending| entry.name.to_lowercase().ends_with(ending))
-                && let Ok((node, meta)) = node_of(&path)
-                && meta.is_file()
-            {
-                files.add(path, node);
+                open.push((folder.join(entry.named(&folder)?.name), depth + 1));
+            } else if endings.iter().any(|ending| entry.name.to_lowercase().ends_with(ending)) {
+                let path = folder.join(entry.named(&folder)?.name);
+                if let Ok((node, meta)) = node_of(&path)
+                    && meta.is_file()
+                {
+                    files.add(path, node);
+                }
             }
         }
     }
@@ -280,6 +317,31 @@ mod tests {
         let all = ["a=like/x.csv", "a=purchase/x.csv", "a=view/again.csv"].map(|name| path.join(name));
         for pattern in ["", "*/*.csv", "**/*.csv"] {
             assert_eq!(in_folder(path, pattern), all, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn partitions_can_be_links_and_names_must_be_text() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, real) = (folder.path().join("table"), folder.path().join("real"));
+        (0..2).for_each(|at| fs::create_dir([&path, &real][at]).expect("a folder"));
+        fs::write(real.join("x.csv"), "u\n").expect("writes");
+        symlink(&real, path.join("a=view")).expect("links");
+        symlink(&real, path.join("elsewhere")).expect("links");
+        symlink(&path, path.join("b=again")).expect("links");
+        let all = ["a=view/b=again/a=view/x.csv", "a=view/x.csv", "b=again/a=view/x.csv"];
+        for pattern in ["", "**/*.csv"] {
+            let found = in_folder(&path, pattern);
+            assert!(
+                found.contains(&path.join(all[1])) && found.len() <= all.len(),
+                "{pattern}: {found:?}"
+            );
+        }
+        fs::write(path.join(std::ffi::OsStr::from_bytes(b"\xff.csv")), "u\n").expect("writes");
+        for pattern in ["", "*.csv", "**/*.csv"] {
+            let error = found(&[format!("{}/{pattern}", path.display())]).expect_err("no text");
+            assert!(error.to_string().contains("a name that is not UTF-8"), "{error}");
         }
     }
 
