@@ -82,8 +82,8 @@ impl Sizes<'_> {
     pub fn check_outline(&self) -> std::result::Result<(), SourceError> {
         let outline = if self.is_file {
             self.footer_blocks().and_then(|blocks| {
-                let dictionaries = blocks.iter().filter(|block| block.is_dictionary);
-                dictionaries.map(|block| self.look_at_block(block, &mut |_, _, _| Ok(()))).collect()
+                let mut dictionaries = blocks.iter().filter(|block| block.is_dictionary);
+                dictionaries.try_for_each(|block| self.look_at_block(block, &mut |_, _, _| Ok(())))
             })
         } else {
             self.each_message(|_, _, _| Ok(()))
