@@ -120,6 +120,7 @@ fn cut(image: &Path, target: &Path, child: &Child) {
     panic!("the disk is never at rest");
 }
 
+#[allow(clippy::print_stdout, reason = "how many cuts there were is the figure of this test")]
 #[test]
 fn no_power_cut_loses_a_batch() {
     let folder = tempfile::tempdir().expect("a folder");
