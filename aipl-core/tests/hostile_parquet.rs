@@ -121,6 +121,7 @@ fn schemas_that_do_not_add_up_are_refused() {
     for schema_list in [
         vec![root(2), leaf.clone()],
         vec![root(1), leaf.clone(), leaf.clone()],
+        vec![root(0), leaf.clone(), leaf.clone()],
         vec![root(-1), leaf],
         vec![],
     ] {

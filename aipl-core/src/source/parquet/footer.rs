@@ -127,10 +127,9 @@ fn look_at_schema(cursor: &mut Cursor<'_>, options: &ReadOptions) -> Result<u64,
         let children = children(cursor)?;
         if element > 0 {
             // The parent of this element is the innermost that still waits for children.
-            let parent: &mut u64 = open
-                .last_mut()
-                .ok_or(FooterError::Broken("its schema has columns outside its root"))?;
-            *parent -= 1;
+            let outside = || FooterError::Broken("its schema has columns outside its root");
+            let parent: &mut u64 = open.last_mut().ok_or_else(outside)?;
+            *parent = parent.checked_sub(1).ok_or_else(outside)?;
         }
         if children > 0 || element == 0 {
             open.push(children);
