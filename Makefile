@@ -20,7 +20,7 @@ SOURCES := Cargo.toml $(wildcard Cargo.lock) python/pyproject.toml python/README
 RUST_TESTS := --workspace --exclude aipl-py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-rust test-python check fmt fmt-check clippy doc stubtest bench install clean
+.PHONY: help demo test test-rust test-python check fmt fmt-check clippy doc stubtest bench fuzz fuzz-smoke install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 22
@@ -56,11 +56,17 @@ stubtest: $(VENV)/.stamp-test ## prove the type stubs against the installed pack
 bench: $(VENV)/.stamp-bench ## criterion benches of the core
 	$(CARGO) bench --package aipl-benches
 
+fuzz: ## fuzz a reader of foreign bytes: make fuzz TARGET=csv SECONDS=600
+	benches/fuzz/run.sh "$(or $(TARGET),csv)" "$(or $(SECONDS),600)"
+
+fuzz-smoke: ## the models' reader, fuzzed for half a minute
+	benches/fuzz/run.sh model 30
+
 install: $(VENV)/.stamp-aipl ## build the release wheel and install it into the virtual environment
 
 clean: ## remove build output and the virtual environment
 	$(CARGO) clean
-	rm -rf $(VENV) examples/.output python/dist .pytest_cache python/.pytest_cache .hypothesis python/.hypothesis .mypy_cache
+	rm -rf $(VENV) benches/fuzz/target examples/.output python/dist .pytest_cache python/.pytest_cache .hypothesis python/.hypothesis .mypy_cache
 	find python examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.stamp-venv:
