@@ -105,7 +105,7 @@ def identities(ids):
 
 def audience(ids):
     snap = aipl.snapshot(aipl.from_arrow(events(ids), SCHEMA, tz="UTC"), MODEL, as_of=DAY)
-    found = aipl.Audience.from_ids(ids, universe=snap)
+    found = aipl.Audience.from_ids(ids.to_pylist() if hasattr(ids, "to_pylist") else ids, universe=snap)
     assert len(found) == len(ids), len(found)
 """
 RATIO = """
@@ -172,7 +172,7 @@ for make in (integers, texts):
         snap = aipl.snapshot(aipl.from_arrow(events(ids), SCHEMA, tz="UTC"), MODEL, as_of=DAY)
         note(name + " labels", json.dumps(snap.labels().to_pydict(), default=str).encode())
         note(name + " counts", json.dumps(snap.counts().to_pydict(), default=str).encode())
-        everybody = aipl.Audience.from_ids(ids[::2], universe=snap)
+        everybody = aipl.Audience.from_ids(ids[::2].to_pylist() if hasattr(ids, "to_pylist") else ids[::2], universe=snap)
         note(name + " audience", everybody.to_bytes())
         note(name + " universe", pickle.dumps(everybody))
         people = aipl.resolve_identities(pa.table({"d": ids, "e": ids[::-1]}), ["d", "e"])
