@@ -10,6 +10,7 @@ __all__ = [
     "Flow",
     "IdentityMap",
     "Measured",
+    "ReadOptions",
     "Rfm",
     "Rows",
     "Schema",
