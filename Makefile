@@ -66,7 +66,7 @@ install: $(VENV)/.stamp-aipl ## build the release wheel and install it into the 
 
 clean: ## remove build output and the virtual environment
 	$(CARGO) clean
-	rm -rf $(VENV) benches/fuzz/target examples/.output python/dist .pytest_cache python/.pytest_cache .hypothesis python/.hypothesis .mypy_cache
+	rm -rf $(VENV) examples/.output python/dist .pytest_cache python/.pytest_cache .hypothesis python/.hypothesis .mypy_cache
 	find python examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.stamp-venv:

@@ -5,8 +5,9 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 target=$1 seconds=$2
 # A stable compiler: counters of coverage are asked of the passes of LLVM directly.
-RUSTC_WRAPPER=$PWD/rustc-counted.sh cargo build --locked
-program=target/debug/aipl-fuzz
+build=$PWD/../../target
+RUSTC_WRAPPER=$PWD/rustc-counted.sh cargo build --locked --target-dir "$build"
+program=$build/debug/aipl-fuzz
 memory=/dev/shm
 [ -d "$memory" ] && [ -w "$memory" ] || memory=${TMPDIR:-/tmp}
 folder=$(mktemp -d "$memory/aipl-fuzz.XXXXXX")
