@@ -28,7 +28,8 @@ impl Audience {
     /// such type.
     pub fn ids_of_type(&self, id_type: &str) -> Result<Vec<String>, AudienceError> {
         let universe = self.universe()?;
-        let persons = self.bits().iter().map(|idx| universe.int(crate::base::ConsumerIdx(idx)));
+        let known = self.known()?;
+        let persons = known.iter().map(|idx| universe.int(crate::base::ConsumerIdx(idx)));
         Ok(people(universe)?.values(persons, id_type)?)
     }
 

@@ -85,7 +85,7 @@ impl Audience {
         Self::new(bits, universe.clone(), made)
     }
 
-    /// The number of consumers.
+    /// The number of consumers, those whose identifiers are lost among them.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.bits.len()
@@ -140,20 +140,34 @@ impl Audience {
         Ok(self.universe()?.find(id).is_some_and(|idx| self.bits.contains(idx.0)))
     }
 
-    /// Dense numbers in order of external identifier.
+    /// How many of the consumers have no identifier any more: it was lost with a damaged file of a bank, and their events were
+    /// taken out. They count in [`Audience::len`], and are in no list.
+    ///
+    /// # Errors
+    /// [`AudienceError::NoUniverse`].
+    pub fn lost_ids(&self) -> Result<u64, AudienceError> {
+        Ok(self.bits.intersection_len(self.universe()?.lost()))
+    }
+
+    /// The dense numbers of those who have an identifier.
+    pub(crate) fn known(&self) -> Result<RoaringBitmap, AudienceError> {
+        Ok(&*self.bits - self.universe()?.lost())
+    }
+
+    /// Dense numbers in order of external identifier, of those who have one.
     ///
     /// # Errors
     /// [`AudienceError::NoUniverse`].
     pub fn ordered(&self) -> Result<Vec<ConsumerIdx>, AudienceError> {
         Ok(self
             .universe()?
-            .order(self.bits.iter().collect())
+            .order(self.known()?.iter().collect())
             .into_iter()
             .map(ConsumerIdx)
             .collect())
     }
 
-    /// External identifiers in order (integers by value, texts by bytes).
+    /// External identifiers in order (integers by value, texts by bytes), of those who have one.
     ///
     /// # Errors
     /// [`AudienceError::NoUniverse`].
@@ -246,7 +260,7 @@ impl Audience {
         Ok(self.bits.is_subset(&other.bits))
     }
 
-    /// `count` consumers drawn without replacement (all of them, if there are no more). The same seed draws the same consumers,
+    /// `count` consumers who have an identifier drawn without replacement (all of them, if there are no more). The same seed draws the same consumers,
     /// whatever else the universe holds: a consumer's lot depends on the seed and its own identifier.
     ///
     /// # Errors
@@ -257,7 +271,7 @@ impl Audience {
             IdValue::Int(value) => xxhash_rust::xxh3::xxh3_64_with_seed(&value.to_le_bytes(), seed),
             IdValue::Text(text) => xxhash_rust::xxh3::xxh3_64_with_seed(text.as_bytes(), seed),
         };
-        let mut lots: Vec<(u64, u32)> = self.bits.iter().map(|idx| (lot(idx), idx)).collect();
+        let mut lots: Vec<(u64, u32)> = self.known()?.iter().map(|idx| (lot(idx), idx)).collect();
         let wanted = usize::try_from(count).unwrap_or(usize::MAX).min(lots.len());
         if wanted < lots.len() && wanted > 0 {
             lots.select_nth_unstable(wanted - 1);

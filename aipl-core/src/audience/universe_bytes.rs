@@ -3,19 +3,21 @@
 //! | bytes | content |
 //! |---|---|
 //! | 8 | `A1 "PLUNIV" 02` |
-//! | 1 | 0 for integers, 1 for texts; 2 is added where numbers are lasting, 4 for persons at the numbers of accounts |
+//! | 1 | 0 for integers, 1 for texts; 2 is added where numbers are lasting, 4 for persons at the numbers of accounts, 8 where identifiers are lost |
 //! | 16 | the lineage, where numbers are lasting |
-//! | n | each identifier: its number (4 bytes) where that is not its place, then 8 bytes, or a length (2 bytes) and text |
+//! | n | each identifier: its number (4 bytes) where that is not its place or identifiers are lost, then 8 bytes, or a length (2 bytes) and text |
 //! | 16 | XXH3-128 of everything before |
 //!
-//! All numbers are little-endian. The form before this one had neither the first nor the last part, and is still read.
+//! Where identifiers are lost, a bank's placeholders stand for them, and -1 for persons. All numbers are little-endian. The form before this one had neither the first nor the last part, and is still read.
 
+use roaring::RoaringBitmap;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::audience::error::AudienceError;
 use crate::base::id::MAX_ID_BYTES;
 use crate::base::{ConsumerIdx, IdKind, IdValue};
 use crate::timeline::Universe;
+use crate::timeline::universe::NOBODY;
 
 /// No single flipped bit makes its first byte one that the form without a checksum begins with.
 const MAGIC: &[u8; 8] = b"\xa1PLUNIV\x02";
@@ -25,6 +27,8 @@ const TEXTS: u8 = 1;
 const LASTING: u8 = 2;
 /// The mark of persons at the numbers of accounts.
 const NUMBERED: u8 = 4;
+/// The mark of a universe some of whose consumers have lost their identifiers.
+const LOSSES: u8 = 8;
 
 impl Universe {
     /// The universe as bytes (see the module), with a checksum.
@@ -46,10 +50,13 @@ impl Universe {
         let lineage = self.lineage();
         kind |= if lineage.is_some() { LASTING } else { 0 };
         kind |= if self.is_keyed() { 0 } else { NUMBERED };
+        kind |= if self.lost().is_empty() { 0 } else { LOSSES };
         bytes.push(kind);
         lineage.iter().for_each(|lineage| bytes.extend(lineage.to_le_bytes()));
-        for idx in self.numbers() {
-            if !self.is_keyed() {
+        let mut numbers: Vec<ConsumerIdx> = self.numbers().chain(self.lost().iter().map(ConsumerIdx)).collect();
+        numbers.sort_unstable();
+        for idx in numbers {
+            if kind & (NUMBERED | LOSSES) != 0 {
                 bytes.extend(idx.0.to_le_bytes());
             }
             match self.id(idx) {
@@ -101,7 +108,7 @@ fn take_array<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], AudienceError
 
 fn read(bytes: &[u8]) -> Result<Universe, AudienceError> {
     let (&kind, mut rest) = bytes.split_first().ok_or_else(|| damaged("is empty"))?;
-    if kind & !(TEXTS | LASTING | NUMBERED) != 0 {
+    if kind & !(TEXTS | LASTING | NUMBERED | LOSSES) != 0 {
         return Err(damaged("is of no known form"));
     }
     let lineage = match kind & LASTING {
@@ -110,7 +117,7 @@ fn read(bytes: &[u8]) -> Result<Universe, AudienceError> {
     };
     let (mut numbers, mut ids) = (Vec::new(), Vec::new());
     while !rest.is_empty() {
-        if kind & NUMBERED != 0 {
+        if kind & (NUMBERED | LOSSES) != 0 {
             let idx = ConsumerIdx(u32::from_le_bytes(take_array(&mut rest)?));
             if numbers.last().is_some_and(|last| *last >= idx) {
                 return Err(damaged("is not in order"));
@@ -133,8 +140,19 @@ fn read(bytes: &[u8]) -> Result<Universe, AudienceError> {
     };
     Ok(match lineage {
         Some(lineage) if kind & NUMBERED != 0 => {
-            let persons = ids.into_iter().map(person).collect::<Result<Vec<i64>, _>>()?;
-            Universe::of_numbered_persons(numbers.into_iter().zip(persons), lineage)
+            let mut lost = RoaringBitmap::new();
+            let mut persons = Vec::with_capacity(ids.len());
+            for (idx, id) in numbers.into_iter().zip(ids) {
+                match id {
+                    IdValue::Int(NOBODY) if kind & LOSSES != 0 => drop(lost.insert(idx.0)),
+                    id => persons.push((idx, person(id)?)),
+                }
+            }
+            Universe::of_numbered_persons(persons, lineage).with_lost(lost)
+        }
+        Some(lineage) if kind & LOSSES != 0 => {
+            let universe = Universe::of_places(id_kind, numbers.into_iter().zip(ids), lineage);
+            universe.ok_or_else(|| damaged("has a number out of place"))?
         }
         Some(lineage) => Universe::of_numbered(id_kind, ids, lineage),
         None => Universe::of_ids(id_kind, ids),
@@ -145,6 +163,7 @@ fn read(bytes: &[u8]) -> Result<Universe, AudienceError> {
 #[allow(clippy::expect_used, reason = "a test says what it expects")]
 mod tests {
     use super::*;
+    use crate::base::id::lost_id;
 
     fn universes() -> Vec<Universe> {
         let texts = || ["ann", "bob", "浏览", "d"].map(IdValue::from);
@@ -154,12 +173,24 @@ mod tests {
             Universe::of_numbered(IdKind::Text, texts(), 7),
             Universe::of_numbered_persons([(ConsumerIdx(3), 5), (ConsumerIdx(1 << 24), 9)], 8),
             Universe::of_ids(IdKind::Text, []),
+            Universe::of_places(IdKind::Text, with_lost(IdKind::Text), 9).expect("places"),
+            Universe::of_places(IdKind::Int64, with_lost(IdKind::Int64), 9).expect("places"),
+            Universe::of_numbered_persons([(ConsumerIdx(3), 5)], 8).with_lost(RoaringBitmap::from([1, 4])),
         ]
     }
 
-    fn all(universe: &Universe) -> (u128, Vec<(ConsumerIdx, IdValue)>) {
+    fn with_lost(id_kind: IdKind) -> Vec<(ConsumerIdx, IdValue)> {
+        (0..3)
+            .map(|local| ConsumerIdx::new(7, local))
+            .map(|idx| (idx, lost_id(idx, id_kind)))
+            .collect()
+    }
+
+    fn all(universe: &Universe) -> (u128, Vec<u32>, Vec<(ConsumerIdx, IdValue)>) {
+        assert_eq!(universe.len() as u64, universe.numbers().count() as u64 + universe.lost().len());
         (
             universe.fingerprint(),
+            universe.lost().iter().collect(),
             universe.numbers().map(|idx| (idx, universe.id(idx))).collect(),
         )
     }

@@ -114,14 +114,6 @@ pub(crate) fn read_file(file: &ParquetFile, rows: u64, id_kind: IdKind) -> Resul
     Ok(consumers)
 }
 
-/// What stands for a consumer whose identifier is lost.
-pub(crate) fn lost(idx: ConsumerIdx, id_kind: IdKind) -> IdValue {
-    match id_kind {
-        IdKind::Int64 => IdValue::Int(i64::MIN + i64::from(idx.0)),
-        IdKind::Text => IdValue::Text(format!("lost consumer {:08x}", idx.0)),
-    }
-}
-
 /// Works on items on the threads of a runtime, or on this one.
 fn on_threads<I: Send, R: Send>(items: Vec<I>, runtime: Option<&Runtime<'_>>, work: impl Fn(I) -> Result<R> + Sync) -> Result<Vec<R>> {
     match runtime {

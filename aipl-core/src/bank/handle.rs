@@ -411,7 +411,11 @@ impl DataBank {
 
     pub(super) fn accounts_of(&self, state: &State, runtime: Option<&Runtime<'_>>) -> Result<Arc<Universe>> {
         let total = state.accounts() as usize;
-        if let Some(universe) = locked(&self.shared.inside).universe.clone().filter(|known| known.len() == total) {
+        if let Some(universe) = locked(&self.shared.inside)
+            .universe
+            .clone()
+            .filter(|known| known.len() == total && self.has_accounts(known))
+        {
             return Ok(universe);
         }
         let read = self.read_accounts(state, runtime);
@@ -436,9 +440,15 @@ impl DataBank {
         consumers::read(&files, id_kind, &state.consumers, state.account_lineage(), runtime)
     }
 
+    /// Whether these are the consumers of this view too: an earlier commit may still have identifiers that are lost since.
+    pub(super) fn has_accounts(&self, known: &Universe) -> bool {
+        self.view.is_none() || known.lost().is_empty()
+    }
+
     /// Forgets the consumers, whose identifiers are to be read again.
     pub(super) fn forget_consumers(&self) {
         locked(&self.shared.inside).universe = None;
+        self.forget_persons();
     }
 
     pub(super) fn remember(&self, universe: Arc<Universe>) {

@@ -12,7 +12,7 @@ use crate::bank::origins::Commits;
 use crate::bank::record::FileRecord;
 use crate::bank::segment::{ParquetFile, Segment, UNIT_BUCKETS, UNITS};
 use crate::bank::state::State;
-use crate::base::id::BUCKETS;
+use crate::base::id::{BUCKETS, lost_id};
 use crate::base::{ConsumerIdx, IdKind, IdValue};
 
 type Result<T> = std::result::Result<T, BankError>;
@@ -46,7 +46,7 @@ impl DataBank {
             }
         }
         self.check_unused(state, &lost, others)?;
-        let placeholders = lost.iter().map(|&idx| (idx, consumers::lost(idx, id_kind)));
+        let placeholders = lost.iter().map(|&idx| (idx, lost_id(idx, id_kind)));
         all.extend(placeholders);
         all.sort_unstable_by_key(|(idx, _)| *idx);
         check_space(self.path(), state.of_folder("ids").map(|file| file.bytes).sum())?;

@@ -19,7 +19,7 @@ use crate::identity::people::Meeting;
 use crate::source::SourceError;
 use crate::timeline::ordered::Elsewhere;
 use crate::timeline::read::each_bucket;
-use crate::timeline::universe::{IdStore, NOBODY};
+use crate::timeline::universe::NOBODY;
 use crate::timeline::{Runtime, Universe};
 
 type Result<T> = std::result::Result<T, BankError>;
@@ -56,7 +56,7 @@ impl Persons {
     fn of(accounts: &Universe, people: &People, state: &State, runtime: &Runtime<'_>) -> Result<Persons> {
         let meeting = Meeting::new(people);
         let owned = each_bucket((0..BUCKETS).collect(), runtime, |_, bucket| {
-            Ok(Owned::of(bucket, accounts.bucket(bucket), people, &meeting))
+            Ok(Owned::of(bucket, accounts, people, &meeting))
         })?;
         let mut universe: Vec<Vec<i64>> = (0..BUCKETS).map(|bucket| vec![NOBODY; accounts.bucket(bucket).len()]).collect();
         let (mut moved, mut all): (Moved, Vec<(i64, u32)>) = (Vec::with_capacity(BUCKETS), Vec::new());
@@ -82,7 +82,11 @@ impl Persons {
         moved.iter_mut().for_each(|moved| moved.sort_unstable_by_key(|(local, _)| *local));
         let seen = meeting.end(people.clone()).map_err(SourceError::from)?;
         Ok(Persons {
-            universe: Arc::new(Universe::of_homes(universe, state.lineage()).with_people(Some(seen))),
+            universe: Arc::new(
+                Universe::of_homes(universe, state.lineage())
+                    .with_lost(accounts.lost().clone())
+                    .with_people(Some(seen)),
+            ),
             moved,
             hosts,
         })
@@ -153,11 +157,16 @@ fn oldest(accounts: impl Iterator<Item = ConsumerIdx> + Clone, state: &State) ->
 }
 
 impl Owned {
-    fn of(bucket: usize, ids: &IdStore, people: &People, meeting: &Meeting) -> Owned {
+    fn of(bucket: usize, accounts: &Universe, people: &People, meeting: &Meeting) -> Owned {
+        let ids = accounts.bucket(bucket);
         let (mut persons, mut nobodys) = (Vec::with_capacity(ids.len()), Vec::new());
         if let Some(column) = IdColumn::new(&ids.to_array()) {
             let found = people.persons(&column, None);
             for (row, local) in (0..column.len()).zip(0..) {
+                // Whose account it was nobody can tell; it stays where it is, as a consumer without an identifier.
+                if accounts.lost().contains(ConsumerIdx::new(bucket, local).0) {
+                    continue;
+                }
                 match found.column.get(row) {
                     IdRef::Int(person) => {
                         meeting.note(people, &found, row, column.get(row));
@@ -199,16 +208,23 @@ impl DataBank {
         locked(&self.shared.known).persons = Some((key, persons));
     }
 
+    pub(super) fn forget_persons(&self) {
+        locked(&self.shared.known).persons = None;
+    }
+
     /// The persons of a state, if links were taken in.
     pub(super) fn persons_of(&self, state: &State, runtime: &Runtime<'_>) -> Result<Option<Arc<Persons>>> {
         let Some(people) = self.people_of(state, runtime)? else {
             return Ok(None);
         };
-        if let Some(known) = self.known_persons(state.persons_key()) {
+        let known = self.known_persons(state.persons_key());
+        if let Some(known) = known.filter(|known| self.has_accounts(&known.universe)) {
             return Ok(Some(known));
         }
         let persons = Arc::new(self.persons_with(state, &people, runtime)?);
-        self.remember_persons(state.persons_key(), persons.clone());
+        if self.has_accounts(&persons.universe) {
+            self.remember_persons(state.persons_key(), persons.clone());
+        }
         Ok(Some(persons))
     }
 

@@ -83,6 +83,33 @@ impl From<&str> for IdValue {
     }
 }
 
+/// What stands in files for a consumer whose identifier is lost. Its key is of another
+/// bucket, and consumers stand in the buckets of their keys: so it is nobody's identifier, however it reads.
+pub(crate) fn lost_id(idx: ConsumerIdx, id_kind: IdKind) -> IdValue {
+    let number = idx.0;
+    let form = |tries: u32| match id_kind {
+        IdKind::Int64 => IdValue::Int(i64::MIN + i64::from(number) + (i64::from(tries) << 32)),
+        IdKind::Text => IdValue::Text(format!("{LOST} {number:08x}{}", ".".repeat(tries as usize))),
+    };
+    let tries = (0..MAX_TRIES).find(|tries| bucket_of(form(*tries).key()) != idx.bucket());
+    form(tries.unwrap_or(MAX_TRIES))
+}
+
+/// Whether an integer at this place stands for a lost identifier.
+pub(crate) fn is_lost_int(idx: ConsumerIdx, value: i64) -> bool {
+    value < i64::MIN + (i64::from(MAX_TRIES + 1) << 32) && lost_id(idx, IdKind::Int64) == IdValue::Int(value)
+}
+
+/// Whether a text at this place stands for a lost identifier.
+pub(crate) fn is_lost_text(idx: ConsumerIdx, text: &[u8]) -> bool {
+    text.starts_with(LOST.as_bytes()) && matches!(lost_id(idx, IdKind::Text), IdValue::Text(lost) if lost.as_bytes() == text)
+}
+
+/// How the text begins that stands for a lost identifier.
+const LOST: &str = "lost consumer";
+/// Of so many forms of a number one has a key of another bucket: one in 256 has not.
+const MAX_TRIES: u32 = 16;
+
 /// Mixes an integer identifier; a bijection, so equal keys mean equal identifiers.
 #[must_use]
 pub fn int_key(value: i64) -> u64 {
@@ -164,5 +191,28 @@ mod tests {
     fn dense_numbers_split_and_join() {
         let idx = ConsumerIdx::new(255, MAX_LOCAL - 1);
         assert_eq!((idx.bucket(), idx.local()), (255, MAX_LOCAL - 1));
+    }
+
+    #[test]
+    fn what_stands_for_a_lost_identifier_is_nobodys() {
+        let mut own_buckets = 0;
+        for idx in (0..BUCKETS).flat_map(|bucket| (0..16).map(move |local| ConsumerIdx::new(bucket, local))) {
+            let is_lost = |idx: ConsumerIdx, id: &IdValue| match id {
+                IdValue::Int(value) => is_lost_int(idx, *value),
+                IdValue::Text(text) => is_lost_text(idx, text.as_bytes()),
+            };
+            for id_kind in [IdKind::Int64, IdKind::Text] {
+                let lost = lost_id(idx, id_kind);
+                assert_ne!(bucket_of(lost.key()), idx.bucket(), "{idx:?} {id_kind}");
+                assert!(is_lost(idx, &lost) && !is_lost(ConsumerIdx(idx.0 ^ 1), &lost), "{idx:?} {id_kind}");
+            }
+            // Who is really called so, and comes to stand at just this number, is not lost.
+            let name = IdValue::Text(format!("lost consumer {:08x}", idx.0));
+            if bucket_of(name.key()) == idx.bucket() {
+                own_buckets += 1;
+                assert!(!is_lost(idx, &name));
+            }
+        }
+        assert!(own_buckets > 0);
     }
 }

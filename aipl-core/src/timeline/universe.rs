@@ -5,10 +5,11 @@ use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, Int64Array, LargeStringArray};
 use rayon::prelude::*;
+use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::base::id::{BUCKETS, bucket_of, int_key, text_key};
+use crate::base::id::{BUCKETS, bucket_of, int_key, is_lost_int, is_lost_text, text_key};
 use crate::base::{ConsumerIdx, IdKind, IdValue, stop};
 use crate::identity::Seen;
 
@@ -21,6 +22,8 @@ pub struct Universe {
     id_kind: IdKind,
     buckets: Vec<IdStore>,
     len: usize,
+    /// Consumers of a bank whose identifiers are lost with a damaged file. They keep their numbers, and no event is of them.
+    lost: RoaringBitmap,
     fingerprint: u128,
     /// Where each person is, in order of identifier, if persons are not in the buckets of their keys. Made when one is
     /// first looked up.
@@ -50,7 +53,7 @@ impl IdentityCounts {
         universe.people().map(|seen| IdentityCounts {
             accounts: seen.accounts(),
             unknown_accounts: seen.unknown_accounts(),
-            persons: universe.len() as u64,
+            persons: universe.len() as u64 - universe.lost().len(),
         })
     }
 }
@@ -191,6 +194,20 @@ impl IdStore {
         order.into_iter().map(|(_, local)| local).collect()
     }
 
+    /// The numbers of a bucket whose identifiers are lost.
+    fn lost(&self, bucket: usize) -> Vec<u32> {
+        let locals = 0..self.len() as u32;
+        let own: Vec<u32> = match &self.ids {
+            Ids::Int(values) => locals
+                .filter(|&local| is_lost_int(ConsumerIdx::new(bucket, local), values[local as usize]))
+                .collect(),
+            Ids::Text { .. } => locals
+                .filter(|&local| is_lost_text(ConsumerIdx::new(bucket, local), self.text(local as usize)))
+                .collect(),
+        };
+        own.into_iter().map(|local| ConsumerIdx::new(bucket, local).0).collect()
+    }
+
     /// Appends identifiers to an indexed store.
     pub(crate) fn append(&mut self, ids: &[IdValue]) {
         let had = self.len();
@@ -326,9 +343,11 @@ impl Universe {
     /// The consumers of a bank, as far as it goes: numbers are lasting, so that audiences of any two of its states
     /// belong together.
     pub(crate) fn lasting(id_kind: IdKind, buckets: Vec<IdStore>, lineage: u128) -> Self {
+        let stores = buckets.iter().enumerate().filter(|(_, store)| store.keyed);
         Universe {
             id_kind,
             len: buckets.iter().map(IdStore::len).sum(),
+            lost: stores.flat_map(|(bucket, store)| store.lost(bucket)).collect(),
             buckets,
             fingerprint: lineage,
             places: None,
@@ -362,6 +381,33 @@ impl Universe {
             bucket[local] = person;
         }
         Self::of_homes(buckets, lineage)
+    }
+
+    /// Consumers at the numbers given, in order; those whose identifiers are lost have what stands for them.
+    pub(crate) fn of_places(id_kind: IdKind, consumers: impl IntoIterator<Item = (ConsumerIdx, IdValue)>, lineage: u128) -> Option<Self> {
+        let mut buckets = vec![IdStore::empty(id_kind); BUCKETS];
+        for (idx, id) in consumers {
+            let store = &mut buckets[idx.bucket()];
+            if store.len() != idx.local() as usize {
+                return None;
+            }
+            store.push(&id);
+        }
+        buckets.iter_mut().for_each(IdStore::index);
+        Some(Self::lasting(id_kind, buckets, lineage))
+    }
+
+    /// The same persons and besides, at the numbers of accounts whose identifiers are lost, consumers who are nobody known.
+    pub(crate) fn with_lost(mut self, lost: RoaringBitmap) -> Self {
+        self.len += lost.len() as usize;
+        self.lost |= lost;
+        self
+    }
+
+    /// The consumers whose identifiers are lost with a damaged file: they have numbers, no identifier and no event.
+    #[must_use]
+    pub fn lost(&self) -> &RoaringBitmap {
+        &self.lost
     }
 
     /// The same consumers as persons, with the accounts behind them.
@@ -409,17 +455,18 @@ impl Universe {
         self.id_kind
     }
 
-    /// The number of consumers.
+    /// The number of consumers, those whose identifiers are lost among them.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// The dense numbers of all consumers, ascending.
+    /// The dense numbers of all consumers who have an identifier, ascending.
     pub fn numbers(&self) -> impl Iterator<Item = ConsumerIdx> + '_ {
         self.buckets.iter().enumerate().flat_map(|(bucket, store)| {
             let own = (0..store.len()).filter(|local| store.contains(*local));
-            own.map(move |local| ConsumerIdx::new(bucket, local as u32))
+            let own = own.map(move |local| ConsumerIdx::new(bucket, local as u32));
+            own.filter(|idx| !self.lost.contains(idx.0))
         })
     }
 
@@ -467,7 +514,7 @@ impl Universe {
     /// Whether a dense number stands for a consumer here.
     #[must_use]
     pub fn contains(&self, idx: ConsumerIdx) -> bool {
-        self.buckets[idx.bucket()].contains(idx.local() as usize)
+        self.buckets[idx.bucket()].contains(idx.local() as usize) || self.lost.contains(idx.0)
     }
 
     /// The integer identifier of a consumer (0 in a universe of texts).
@@ -486,7 +533,7 @@ impl Universe {
         std::str::from_utf8(self.buckets[idx.bucket()].text(idx.local() as usize)).unwrap_or_default()
     }
 
-    /// The external identifier of a consumer.
+    /// The external identifier of a consumer; of one whose identifier is lost, no matter what.
     #[must_use]
     pub fn id(&self, idx: ConsumerIdx) -> IdValue {
         match self.id_kind {
@@ -495,8 +542,8 @@ impl Universe {
         }
     }
 
-    /// All dense numbers in order of external identifier (integers by value, texts by bytes). Sorts on the current
-    /// thread pool.
+    /// All dense numbers of consumers who have an identifier, in order of it (integers by value, texts by bytes). Sorts
+    /// on the current thread pool.
     pub(crate) fn ordered(&self) -> &[u32] {
         self.ordered.get_or_init(|| {
             let all: Vec<u32> = self.numbers().map(|idx| idx.0).collect();
