@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::bank::catalog::Commit;
 use crate::bank::error::{BankError, of_names};
 use crate::bank::files::{Published, check_space};
 use crate::bank::handle::DataBank;
@@ -30,10 +31,19 @@ pub struct DropReport {
     pub rows: u64,
     /// Events of other batches that were written anew, since they stood in one segment with those that went.
     pub rewritten: u64,
-    /// Consumers whose identifiers could no longer be read and are lost; no event is of them.
+    /// Consumers whose identifiers could no longer be read and are lost; no event is of them. They keep their numbers, count in
+    /// saved audiences, and are in no list of identifiers.
     pub lost_ids: u64,
+    /// Later batches that stay and had rows left out as copies by `event_id`, in order of coming. The events may have been of the
+    /// batches that went, and are then gone with them. The bank does not know which: these batches, taken out and
+    /// ingested again, bring them back.
+    pub later_batches: Vec<String>,
+    /// The rows of these that were left out as copies: at most so many events are gone without being named.
+    pub later_copies: u64,
     /// Days that were kept and no longer hold.
     pub dropped_days: Vec<String>,
+    /// Of these, days that look back on expired events: they cannot be kept again as they were.
+    pub lost_days: Vec<String>,
 }
 
 impl DropReport {
@@ -46,7 +56,10 @@ impl DropReport {
             "rows": self.rows,
             "rows_rewritten": self.rewritten,
             "lost_ids": self.lost_ids,
+            "later_batches": self.later_batches,
+            "later_copies": self.later_copies,
             "dropped_days": self.dropped_days,
+            "lost_days": self.lost_days,
         })
     }
 }
@@ -75,6 +88,10 @@ impl DataBank {
     /// Events of batches that were merged into one segment can be told apart as long as the files of before the merge
     /// are there. Links go from
     /// the newest batch of them back.
+    ///
+    /// Where events have an `event_id`, rows of later batches were left out as copies of events that go now. They are not
+    /// stored, so they cannot come back by themselves, and their batches are still known: [`DropReport::later_batches`]
+    /// names them. Take these out too, and ingest them again.
     ///
     /// # Errors
     /// [`BankError::Unknown`] for a batch that is not there; [`BankError::SharedBatches`] naming those that can only go
@@ -117,6 +134,9 @@ impl DataBank {
             self.drop_links(&state, &going.links, &mut record)?;
             let days = self.touched_days(&state, &going);
             report.dropped_days = days.iter().map(|kept| kept.describe()).collect();
+            let is_lost = |kept: &&&KeptRecord| state.expired.is_some_and(|expired| kept.from < expired.number());
+            report.lost_days = days.iter().filter(is_lost).map(|kept| kept.describe()).collect();
+            (report.later_batches, report.later_copies) = later_copies(&self.records(), &state, &going.events);
             record.dropped = days.iter().map(|kept| kept.file.clone()).collect();
             record.remove.extend(record.dropped.iter().cloned());
             report.batches.clone_from(&record.dropped_batches);
@@ -299,6 +319,23 @@ impl DataBank {
             |kept: &&KeptRecord| first_day.is_some_and(|first| kept.day >= first) || first_links.is_some_and(|first| kept.made > first);
         state.kept.iter().filter(touched).collect()
     }
+}
+
+/// Batches that stay, came after the first that goes, and had rows left out as copies; and how many rows.
+fn later_copies(commits: &[Commit], state: &State, going: &Commits) -> (Vec<String>, u64) {
+    let Some(first) = going.first() else {
+        return (Vec::new(), 0);
+    };
+    let (mut later, mut copies) = (Commits::new(), 0);
+    for commit in commits.iter().filter(|commit| commit.seq > *first && !going.contains(&commit.seq)) {
+        let own = commit.record.batch.as_ref().filter(|_| commit.record.kind == "ingest");
+        let own = own.filter(|batch| batch.rows_duplicate > 0);
+        if let Some(batch) = own.filter(|batch| state.batches.get(&batch.id).is_some_and(|(seq, _)| *seq == commit.seq)) {
+            later.insert(commit.seq);
+            copies += batch.rows_duplicate;
+        }
+    }
+    (state.batches_of(&later), copies)
 }
 
 /// All batches of some files.
