@@ -56,6 +56,12 @@ impl PyUniverse {
         guard(py, || Ok(format!("{:032x}", self.inner.fingerprint())))
     }
 
+    /// Consumers whose identifiers are lost.
+    #[getter]
+    fn lost_ids(&self, py: Python<'_>) -> PyResult<u64> {
+        guard(py, || Ok(self.inner.lost().len()))
+    }
+
     /// `int64` or `text`.
     #[getter]
     fn id_type(&self, py: Python<'_>) -> PyResult<String> {
@@ -176,6 +182,12 @@ impl PyAudience {
             let ids = guarded(py, || self.inner.ids())?;
             list_of(py, &ids, |id| id_object(py, id))
         })
+    }
+
+    /// Consumers without an identifier; 0 where there is no universe that could tell.
+    #[getter]
+    fn lost_ids(&self, py: Python<'_>) -> PyResult<u64> {
+        guard(py, || Ok(self.inner.lost_ids().unwrap_or(0)))
     }
 
     /// All values of an id type behind the persons, in order.

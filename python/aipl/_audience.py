@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 from aipl import _core
 from aipl._arguments import Id, count, identifier, text, type_error
-from aipl._errors import ParameterError
+from aipl._errors import LostDataWarning, ParameterError
 from aipl._plain import plain
 
 if TYPE_CHECKING:
@@ -53,6 +54,11 @@ class Universe:
     def id_type(self) -> str:
         """`"int64"` or `"text"`."""
         return self._inner.id_type
+
+    @property
+    def lost_ids(self) -> int:
+        """Consumers of a bank whose identifiers are lost with a damaged file (see `DataBank.drop_batch`). They count in `len`."""
+        return self._inner.lost_ids
 
     @property
     def nbytes(self) -> int:
@@ -141,6 +147,9 @@ class Audience:
 
     Audiences of one universe combine with `|`, `&`, `-` and `^`; `<=` asks for a subset. They have `len`, `in`, `==`, iterate over
     their ids in order, export one Arrow column `consumer`, and can be copied, pickled (with their universe) and kept as bytes (without).
+
+    `len` counts all consumers. Where a bank has lost identifiers with a damaged file (see `DataBank.drop_batch`), `lost_ids` of them
+    have none any more: they are in no list, export or sample, and each of these warns.
 
     Notes
     -----
@@ -260,6 +269,19 @@ class Audience:
         return self._universe
 
     @property
+    def lost_ids(self) -> int:
+        """Consumers in it whose identifiers are lost with a damaged file of a bank; 0 if it was read without its universe.
+
+        `len(audience) - audience.lost_ids` is the number of ids that it lists.
+        """
+        return self._inner.lost_ids
+
+    def _warn_lost(self) -> None:
+        if lost := self.lost_ids:
+            message = f"{lost:,} of {len(self):,} consumers are left out: their ids were lost with a damaged file of the bank"
+            warnings.warn(message, LostDataWarning, stacklevel=3)
+
+    @property
     def made(self) -> str:
         """How the audience was made, in words."""
         return self._inner.made
@@ -285,7 +307,13 @@ class Audience:
             pickled universe does not bring its map along.
         ParameterError
             If the map has no such id type.
+
+        Warns
+        -----
+        LostDataWarning
+            If consumers have no id any more (`lost_ids`); they are left out.
         """
+        self._warn_lost()
         return self._inner.ids() if id_type is None else self._inner.ids_of_type(text("id_type", id_type))
 
     def sample(self, n: int, seed: int = 0) -> Audience:
@@ -300,6 +328,7 @@ class Audience:
         >>> everyone.sample(1) <= everyone
         True
         """
+        self._warn_lost()
         return Audience(self._inner.sample(count("n", n), count("seed", seed)), self._universe)
 
     def overlap(self, other: Audience) -> int:
@@ -315,6 +344,7 @@ class Audience:
         return self._inner.to_bytes()
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        self._warn_lost()
         return self._inner.table().__arrow_c_stream__(requested_schema)
 
     def __arrow_c_schema__(self) -> object:

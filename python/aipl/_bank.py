@@ -7,14 +7,14 @@ import json
 import os
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import EllipsisType, TracebackType
 from typing import Any
 
 from aipl import _core
 from aipl._arguments import choice, count, day, text, type_error
 from aipl._audience import Audience, Universe
-from aipl._errors import ParameterError, RejectedRowsWarning, StoreLockedError
+from aipl._errors import LostDataWarning, ParameterError, RejectedRowsWarning, StoreLockedError
 from aipl._events import Events, Progress, checked_progress, from_arrow, scan_csv, scan_ipc, scan_parquet
 from aipl._identity import IdentityMap, IdType, Rows, _how, _id_types, _limit, _rows
 from aipl._model import StageModel
@@ -431,7 +431,10 @@ class DataBank:
         -------
         dict
             `batch_ids`, `commit`, `rows` that no longer count, `rows_rewritten` of other batches, `lost_ids` (consumers whose identifiers
-            could no longer be read; no event is of them), `dropped_days`.
+            could no longer be read; no event is of them, they count in saved audiences, and are in no list of ids), `dropped_days`,
+            `lost_days` (of these, days that look back on expired events and cannot be kept again as they were), `later_batches` and
+            `later_copies`: batches that stay, and how many of their rows were left out as copies by `event_id` when they came. The
+            events may have been those that went, and are then gone with them. The bank does not know which, so it is at most so many.
 
         Raises
         ------
@@ -439,6 +442,12 @@ class DataBank:
             If the bank has no such batch; the message names the nearest.
         StoreError
             If it can only go together with others; the message names all of them.
+
+        Warns
+        -----
+        LostDataWarning
+            If there are `later_copies`: taking out `later_batches` too and ingesting them again brings the events back. If there are
+            `lost_ids` or `lost_days`.
 
         Examples
         --------
@@ -449,6 +458,8 @@ class DataBank:
         """
         ids = [batch_id] if isinstance(batch_id, str) else list(batch_id)
         told: dict[str, Any] = json.loads(self._inner.drop_batches([text("batch_id", one) for one in ids]))
+        for message in _lost_with(told):
+            warnings.warn(message, LostDataWarning, stacklevel=2)
         return told
 
     def kept_days(self) -> list[dict[str, Any]]:
@@ -660,3 +671,16 @@ def _schema_of(data: dict[str, Any]) -> EventSchema:
     if data["attributes"]:
         more["attributes"] = data["attributes"]
     return EventSchema(**data["columns"], **more)
+
+
+def _lost_with(told: dict[str, Any]) -> Iterator[str]:
+    """What is gone with batches that were taken out, besides their own events."""
+    if told["later_copies"]:
+        yield (
+            f"up to {told['later_copies']:,} events are gone that later batches had too, whose rows were left out as copies when they came; "
+            f"to bring them back, drop these batches too and ingest them again: {', '.join(map(repr, told['later_batches']))}"
+        )
+    if told["lost_ids"]:
+        yield f"the ids of {told['lost_ids']:,} consumers are lost with a damaged file; they count in saved audiences, and are in no list"
+    if told["lost_days"]:
+        yield f"kept days that look back on expired events are dropped, and cannot be kept again as they were: {', '.join(told['lost_days'])}"

@@ -13,6 +13,7 @@ __all__ = [
     "IdentityError",
     "InternalError",
     "LimitError",
+    "LostDataWarning",
     "MemoryLimitError",
     "ModelError",
     "NoSpaceError",
@@ -105,6 +106,10 @@ class MemoryLimitError(AiplError, MemoryError):
 
 class InternalError(AiplError, RuntimeError):
     """A fault of this package itself. Please report it with its message."""
+
+
+class LostDataWarning(UserWarning):
+    """Something that was there is gone, and cannot be told from what is left; the message says what, and what helps."""
 
 
 class RejectedRowsWarning(UserWarning):
