@@ -265,10 +265,7 @@ fn events_that_later_batches_had_too_are_counted() {
 fn days_that_cannot_be_kept_again_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let model = StageModel::preset("databank").expect("a model");
-    let params = CreateParams {
-        model: Some(model),
-        ..CreateParams::default()
-    };
+    let params = CreateParams { model: Some(model) };
     let bank = DataBank::create(&folder.path().join("bank"), schema(), "UTC", params).expect("creates");
     ingest(&bank, "1", &texts(&["ann"]), None);
     bank.materialize("2024-06-30".parse().expect("a day"), None, &runtime())

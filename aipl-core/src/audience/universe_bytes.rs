@@ -20,6 +20,10 @@ use crate::timeline::Universe;
 use crate::timeline::universe::NOBODY;
 
 /// No single flipped bit makes its first byte one that the form without a checksum begins with.
+/// Numbers that are given out for each person at most, on average: those of its accounts.
+const LOCALS_A_PERSON: u64 = 1024;
+/// Numbers that a small universe may leave out.
+const SPARE_LOCALS: u64 = 1 << 16;
 const MAGIC: &[u8; 8] = b"\xa1PLUNIV\x02";
 /// The mark of texts.
 const TEXTS: u8 = 1;
@@ -138,6 +142,9 @@ fn read(bytes: &[u8]) -> Result<Universe, AudienceError> {
         IdValue::Int(person) if person >= 0 => Ok(person),
         _ => Err(damaged("holds what is no person")),
     };
+    if kind & NUMBERED != 0 && reach(&numbers) > LOCALS_A_PERSON * numbers.len() as u64 + SPARE_LOCALS {
+        return Err(damaged("has numbers too far apart"));
+    }
     Ok(match lineage {
         Some(lineage) if kind & NUMBERED != 0 => {
             let mut lost = RoaringBitmap::new();
@@ -159,6 +166,13 @@ fn read(bytes: &[u8]) -> Result<Universe, AudienceError> {
     })
 }
 
+/// How many numbers the buckets have up to the greatest of each; a universe has room for all of them.
+fn reach(numbers: &[ConsumerIdx]) -> u64 {
+    let buckets = numbers.chunk_by(|one, next| one.bucket() == next.bucket());
+    let greatest = buckets.filter_map(|bucket| bucket.last());
+    greatest.map(|idx| u64::from(idx.local()) + 1).sum()
+}
+
 #[cfg(test)]
 #[allow(clippy::expect_used, reason = "a test says what it expects")]
 mod tests {
@@ -177,6 +191,15 @@ mod tests {
             Universe::of_places(IdKind::Int64, with_lost(IdKind::Int64), 9).expect("places"),
             Universe::of_numbered_persons([(ConsumerIdx(3), 5)], 8).with_lost(RoaringBitmap::from([1, 4])),
         ]
+    }
+
+    #[test]
+    fn numbers_far_apart_take_no_memory() {
+        let sparse = |local: u32| Universe::of_numbered_persons([(ConsumerIdx::new(5, local), 7)], 8);
+        let near = sparse(1 << 16).to_bytes();
+        assert_eq!(Universe::from_bytes(&near).expect("reads").len(), 1);
+        let error = Universe::from_bytes(&sparse((1 << 24) - 2).to_bytes()).expect_err("too far apart");
+        assert!(error.to_string().contains("too far apart"), "{error}");
     }
 
     fn with_lost(id_kind: IdKind) -> Vec<(ConsumerIdx, IdValue)> {

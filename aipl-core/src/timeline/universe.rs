@@ -397,8 +397,16 @@ impl Universe {
         Some(Self::lasting(id_kind, buckets, lineage))
     }
 
-    /// The same persons and besides, at the numbers of accounts whose identifiers are lost, consumers who are nobody known.
+    /// The same persons and besides, at the numbers of accounts whose identifiers are lost, consumers who are nobody
+    /// known.
     pub(crate) fn with_lost(mut self, lost: RoaringBitmap) -> Self {
+        for idx in lost.iter().map(ConsumerIdx) {
+            if let Ids::Int(values) = &mut self.buckets[idx.bucket()].ids
+                && values.len() <= idx.local() as usize
+            {
+                values.resize(idx.local() as usize + 1, NOBODY);
+            }
+        }
         self.len += lost.len() as usize;
         self.lost |= lost;
         self
