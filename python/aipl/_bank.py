@@ -366,7 +366,8 @@ class DataBank:
 
         Days that were materialized stay answerable. Other questions whose rules look further back than `before` are refused with a
         `StoreError` from then on, rather than answered from half of the events. Batches that come later have their rows of
-        expired days left out and counted. `timeline` shows what is left, and notes it.
+        expired days left out and counted. `timeline` shows what is left, and notes it. Where no event goes (`rows` is 0),
+        nothing is recorded: no question is refused, and later batches keep their rows.
 
         Raises
         ------

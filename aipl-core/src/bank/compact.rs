@@ -219,7 +219,8 @@ impl DataBank {
 
     /// Removes events before a day for ever, all but those that switch states (`member_join`, `member_leave`, `follow`,
     /// `unfollow`). Days that were materialized stay answerable; others whose rules look further back than `before` are
-    /// refused from then on. Earlier commits keep the events until [`DataBank::vacuum`].
+    /// refused from then on. Earlier commits keep the events until [`DataBank::vacuum`]. Where no event goes, nothing is
+    /// recorded: no question is refused, and later batches keep their rows.
     ///
     /// # Errors
     /// [`BankError::Parameter`] for a day before the one of an earlier call, or where the bank's model looks back
