@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import aipl
@@ -583,3 +584,22 @@ def test_a_lock_outlives_its_file_and_pipes_are_named(bank: aipl.DataBank, tmp_p
             aipl.DataBank.open(path, "rw").vacuum()
         (path / name).unlink()
     assert aipl.DataBank.open(path, "rw").verify()["rows"] == 240
+
+
+def test_events_that_a_later_batch_shared_go_with_a_warning(tmp_path: Path) -> None:
+    schema = aipl.EventSchema(consumer="u", brand="b", behavior="a", time="t", event_id="e")
+
+    def rows(ids: list[str]) -> pa.Table:
+        many = len(ids)
+        return pa.table({"u": ids, "b": ["x"] * many, "a": ["view"] * many, "t": ["2024-06-30"] * many, "e": ids})
+
+    bank = aipl.DataBank.create(tmp_path / "bank", schema, tz="UTC")
+    bank.ingest(rows(["1", "2"]), batch_id="A")
+    assert bank.ingest(rows(["1", "2", "3"]), batch_id="B")["rows_duplicate"] == 2
+    with pytest.warns(aipl.LostDataWarning, match="B"):
+        told = bank.drop_batch("A")
+    assert (told["rows"], told["later_batches"], told["later_copies"]) == (2, ["B"], 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert bank.drop_batch("B")["later_copies"] == 0
+    assert bank.ingest(rows(["1", "2", "3"]), batch_id="B")["rows_added"] == 3
